@@ -1,0 +1,123 @@
+//! The port to the image store.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cradle_domain::{ContainerId, Digest, Reference, Timestamp};
+
+use super::Act;
+use crate::view::ImageView;
+
+/// Images: pulled, listed, removed, and unpacked as root file systems.
+///
+/// `find` and `list` answer from memory and never wait. Every act may be repeated; a repeated one joins the first.
+pub trait Images: Send + Sync + 'static {
+    /// The image with this id (with or without `sha256:`), tag or digest reference.
+    fn find(&self, image: &str) -> Option<Arc<ImageView>>;
+
+    /// All images that would survive a power cut, in no particular order.
+    fn list(&self) -> Vec<Arc<ImageView>>;
+
+    /// Fetches an image, durably; answers with it once it is listed. Dropping the future gives up this asker's interest.
+    fn pull(&self, request: PullRequest) -> Act<'_, Arc<ImageView>>;
+
+    /// Removes an image with all its tags, whichever of its names is given; absent: success. It is gone from lists when
+    /// this returns; layers in use stay until they are not.
+    fn remove(&self, image: &str) -> Act<'_, ()>;
+
+    /// Makes the root file system of a container: the image's layers and a writable layer of the container's own.
+    fn prepare(&self, container: &ContainerId, image: &Digest) -> Act<'_, RootFilesystem>;
+
+    /// A file of an image as its containers will see it, of at most `max_bytes`; absent: none. For `/etc/passwd` and
+    /// `/etc/group`.
+    fn read_file(&self, image: &Digest, path: &str, max_bytes: u64) -> Act<'_, Option<Vec<u8>>>;
+
+    /// The layers of an image, the top one first, for a read-only mount; they stay until `owner` is discarded.
+    fn lend(&self, owner: &ContainerId, image: &Digest) -> Act<'_, Vec<PathBuf>>;
+
+    /// Removes a container's writable layer and gives back what it was lent; absent: success.
+    fn discard(&self, container: &ContainerId) -> Act<'_, ()>;
+
+    /// The containers that have a writable layer.
+    fn owners(&self) -> Act<'_, Vec<ContainerId>>;
+
+    /// Bytes and inodes of a container's writable layer; none without one.
+    fn writable_usage(&self, container: &ContainerId) -> Act<'_, Option<ImageUsage>>;
+
+    /// Usage of the file systems of images and of writable layers.
+    fn usage(&self) -> Act<'_, FilesystemUsage>;
+}
+
+/// A wish for an image.
+#[derive(Clone)]
+pub struct PullRequest {
+    pub reference: Reference,
+    pub credentials: Option<Credentials>,
+    /// Told of each layer's progress; may be called from any thread and must not block.
+    pub progress: Option<ProgressSink>,
+}
+
+/// Receives progress.
+pub type ProgressSink = Arc<dyn Fn(LayerProgress) + Send + Sync>;
+
+/// How far one layer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerProgress {
+    pub layer: Digest,
+    pub state: LayerState,
+    pub done_bytes: u64,
+    pub total_bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LayerState {
+    Waiting,
+    /// Fetched and unpacked at the same time.
+    Fetching,
+    Present,
+    Done,
+}
+
+/// Credentials for a registry (CRI `AuthConfig`).
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct Credentials {
+    pub username: String,
+    pub password: String,
+    /// Base64 of `username:password`.
+    pub auth: String,
+    pub server_address: String,
+    pub identity_token: String,
+    pub registry_token: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credentials(of {:?}, secrets not shown)", self.username)
+    }
+}
+
+/// The layers of a container's root file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootFilesystem {
+    /// The image's layers, the top one first.
+    pub lower: Vec<PathBuf>,
+    pub upper: PathBuf,
+    pub work: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ImageUsage {
+    pub bytes: u64,
+    pub inodes: u64,
+}
+
+/// What the store takes (CRI `ImageFsInfo`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilesystemUsage {
+    pub at: Timestamp,
+    pub images_path: PathBuf,
+    pub images: ImageUsage,
+    pub containers_path: PathBuf,
+    pub containers: ImageUsage,
+}

@@ -1,0 +1,22 @@
+//! What the engine needs of the world, as traits: images, pod networks, records and shims. Each has one implementation
+//! in a crate of its own and a fake in `testkit`; both keep the promises written here.
+
+mod images;
+mod network;
+mod records;
+mod shims;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use cradle_domain::Failure;
+
+pub use images::{
+    Credentials, FilesystemUsage, ImageUsage, Images, LayerProgress, LayerState, ProgressSink, PullRequest, RootFilesystem,
+};
+pub use network::{Attachment, NetworkAttachment, PodNetwork};
+pub use records::{ContainerRecord, LoadedRecords, PodRecord, Records};
+pub use shims::{ShimEvent, ShimLink, Shims};
+
+/// A port's asynchronous act.
+pub type Act<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;

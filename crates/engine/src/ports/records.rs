@@ -1,0 +1,66 @@
+//! The port to the records of pods and containers.
+
+use cradle_domain::lifecycle::container::ContainerState;
+use cradle_domain::lifecycle::pod::PodState;
+use cradle_domain::{ContainerId, PodId, Signal, Timestamp};
+use cradle_shim::protocol::Exit;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+use super::Act;
+use crate::spec::{ContainerSpec, PodSpec, Resources};
+use crate::view::{ContainerImage, ContainerUser};
+
+/// Intentions, written before the act. Once `save_*` has returned, the record outlives the daemon's death at any moment;
+/// a record is replaced as a whole, so that a crash leaves the old or the new one.
+pub trait Records: Send + Sync + 'static {
+    fn save_pod(&self, record: &PodRecord) -> Act<'_, ()>;
+    fn save_container(&self, record: &ContainerRecord) -> Act<'_, ()>;
+    /// Removes a container's record; absent: success.
+    fn remove_container(&self, pod: &PodId, container: &ContainerId) -> Act<'_, ()>;
+    /// Removes a pod's record and its folder with all that is in it; absent: success.
+    fn remove_pod(&self, pod: &PodId) -> Act<'_, ()>;
+    /// Reads everything. A damaged record is set aside and named in the answer, never fatal.
+    fn load(&self) -> Act<'_, LoadedRecords>;
+}
+
+/// What is known of a pod besides its shim.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PodRecord {
+    pub id: PodId,
+    pub spec: PodSpec,
+    pub state: PodState,
+    pub created_at: Timestamp,
+    pub addresses: Vec<IpAddr>,
+    pub cgroup: String,
+}
+
+/// What is known of a container besides its process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContainerRecord {
+    pub id: ContainerId,
+    pub pod: PodId,
+    pub spec: ContainerSpec,
+    pub image: ContainerImage,
+    pub state: ContainerState,
+    pub created_at: Timestamp,
+    pub started_at: Timestamp,
+    pub finished_at: Timestamp,
+    pub exit: Option<Exit>,
+    pub reason: String,
+    pub message: String,
+    pub resources: Resources,
+    pub stop_signal: Signal,
+    pub log_path: String,
+    pub user: ContainerUser,
+    pub cgroup: String,
+}
+
+/// All that was recorded.
+#[derive(Debug, Default)]
+pub struct LoadedRecords {
+    pub pods: Vec<PodRecord>,
+    pub containers: Vec<ContainerRecord>,
+    /// Records that could not be read: where they were put and why.
+    pub damaged: Vec<String>,
+}

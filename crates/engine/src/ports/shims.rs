@@ -1,0 +1,36 @@
+//! The port to the shims.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use cradle_domain::PodId;
+use cradle_shim::protocol::{Event, Reply, Request};
+use tokio::sync::mpsc;
+
+use super::Act;
+
+/// Starts shims and finds those that run.
+pub trait Shims: Send + Sync + 'static {
+    /// Starts a pod's shim and connects to it. What it tells unasked goes to `events`.
+    fn launch<'a>(&'a self, pod: &'a PodId, events: mpsc::Sender<ShimEvent>) -> Act<'a, Arc<dyn ShimLink>>;
+
+    /// Connects to the shim of a pod that was launched in an earlier life of the daemon; none: there is no such process.
+    fn connect<'a>(&'a self, pod: &'a PodId, events: mpsc::Sender<ShimEvent>) -> Act<'a, Option<Arc<dyn ShimLink>>>;
+}
+
+/// A connection to one shim.
+pub trait ShimLink: Send + Sync + 'static {
+    /// Sends a request and waits for its answer, within the request's bound. `request_id` is the gRPC request's.
+    fn call<'a>(&'a self, request_id: &'a str, request: Request, descriptors: Vec<OwnedFd>) -> Act<'a, (Reply, Vec<OwnedFd>)>;
+
+    /// The shim's process.
+    fn pid(&self) -> i32;
+}
+
+/// What a shim tells unasked.
+#[derive(Debug)]
+pub enum ShimEvent {
+    Told(Event),
+    /// The connection has ended: the shim is dead, or another daemon has taken its place.
+    Lost,
+}

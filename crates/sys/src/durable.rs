@@ -1,0 +1,81 @@
+//! Replacing a file so that a crash leaves the old content or the new one, and never a mixture.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat};
+
+/// What a replaced file must outlive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outlives {
+    /// The death of this process: a rename is enough. For files that describe processes, which a reboot ends as well.
+    Process,
+    /// A power cut: file and folder are synced before this returns.
+    PowerCut,
+}
+
+/// Suffix of a file that is being written; one that is found is of a life that ended and may be removed.
+pub const TEMPORARY_SUFFIX: &str = ".new";
+
+/// Puts `content` in the place of `name` in the folder `directory`.
+///
+/// # Errors
+/// Those of openat(2), write(2), fsync(2) and renameat(2); the old content is then still there.
+pub fn replace(directory: impl AsFd, name: &str, content: &[u8], outlives: Outlives) -> io::Result<()> {
+    let directory = directory.as_fd();
+    let temporary = format!("{name}{TEMPORARY_SUFFIX}");
+    let written = write_new(directory, &temporary, content, outlives);
+    let renamed = written.and_then(|()| Ok(renameat(directory, &temporary, directory, name)?));
+    if renamed.is_err() {
+        // The write's own error is the one to tell; what is left of it is removed at the next start otherwise.
+        let _ = unlinkat(directory, &temporary, AtFlags::empty());
+    }
+    renamed?;
+    match outlives {
+        Outlives::Process => Ok(()),
+        Outlives::PowerCut => sync_directory(directory),
+    }
+}
+
+fn write_new(directory: BorrowedFd<'_>, name: &str, content: &[u8], outlives: Outlives) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let mut file = File::from(openat(directory, name, flags, Mode::from_raw_mode(0o600))?);
+    file.write_all(content)?;
+    match outlives {
+        Outlives::Process => Ok(()),
+        Outlives::PowerCut => file.sync_all(),
+    }
+}
+
+/// Makes the entries of a folder outlive a power cut. O_PATH descriptors cannot be synced, so it is opened anew.
+pub fn sync_directory(directory: impl AsFd) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    File::from(openat(directory, ".", flags, Mode::empty())?).sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replaced_file_has_the_new_content_and_nothing_else_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = File::open(folder.path()).unwrap();
+        for outlives in [Outlives::Process, Outlives::PowerCut] {
+            replace(&directory, "record", b"old", outlives).unwrap();
+            replace(&directory, "record", b"new", outlives).unwrap();
+            assert_eq!(std::fs::read(folder.path().join("record")).unwrap(), b"new");
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_the_old_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = File::open(folder.path()).unwrap();
+        std::fs::create_dir(folder.path().join("record")).unwrap();
+        assert!(replace(&directory, "record", b"new", Outlives::Process).is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
