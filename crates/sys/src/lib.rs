@@ -1,0 +1,11 @@
+//! The kernel, where rustix does not reach: every `unsafe` line of the project is in this crate.
+//!
+//! A function here is one system call with owned descriptors and an errno; what to do with it is decided elsewhere.
+
+pub mod bpf;
+pub mod errno;
+pub mod process;
+pub mod random;
+pub mod single_threaded;
+
+pub use single_threaded::SingleThreaded;
