@@ -4,6 +4,9 @@
 
 pub mod bpf;
 pub mod errno;
+pub mod interface;
+pub mod mount;
+pub mod namespace;
 pub mod process;
 pub mod random;
 pub mod single_threaded;

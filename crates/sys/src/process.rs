@@ -1,11 +1,140 @@
-//! Making and shaping processes: clone3, namespaces, signals, sessions.
+//! Making a process and preparing it for its program: clone3, signals, execve.
 
-use rustix::io::Result;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use nix::sys::signal::SigSet;
+use rustix::io::{Errno, Result};
+
+use crate::SingleThreaded;
 use crate::errno::check;
 
-/// unshare(CLONE_THREAD): does nothing, and succeeds only in a process with one thread.
-pub(crate) fn unshare_thread() -> Result<()> {
-    // SAFETY: unshare takes no pointer, and this flag changes no state of the process.
-    check(unsafe { libc::unshare(libc::CLONE_THREAD) }.into()).map(drop)
+/// libc's own constant is too narrow for its value.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Which side of a clone the caller is.
+#[derive(Debug)]
+pub enum Cloned {
+    Parent { pid: i32, pidfd: OwnedFd },
+    Child,
 }
+
+/// Namespaces that the child of [`clone`] gets anew, as `CLONE_NEW*` bits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NewNamespaces(pub u64);
+
+impl NewNamespaces {
+    pub const MOUNT: NewNamespaces = NewNamespaces(libc::CLONE_NEWNS as u64);
+    pub const PID: NewNamespaces = NewNamespaces(libc::CLONE_NEWPID as u64);
+    pub const NETWORK: NewNamespaces = NewNamespaces(libc::CLONE_NEWNET as u64);
+    pub const IPC: NewNamespaces = NewNamespaces(libc::CLONE_NEWIPC as u64);
+    pub const UTS: NewNamespaces = NewNamespaces(libc::CLONE_NEWUTS as u64);
+    pub const USER: NewNamespaces = NewNamespaces(libc::CLONE_NEWUSER as u64);
+
+    #[must_use]
+    pub fn with(self, other: NewNamespaces) -> NewNamespaces {
+        NewNamespaces(self.0 | other.0)
+    }
+}
+
+/// Copies the process, as fork does, into new namespaces and, on cgroup v2, into the control group whose directory is
+/// `cgroup` (clone3(2)). The child's death is told by `SIGCHLD`.
+///
+/// The child goes on with the parent's memory, descriptors, signal handlers and mask; it must end in [`execute`] or
+/// [`exit`].
+pub fn clone(new: NewNamespaces, cgroup: Option<BorrowedFd<'_>>, _: &SingleThreaded) -> Result<Cloned> {
+    let mut pidfd: libc::c_int = -1;
+    let into = if cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 };
+    let arguments = libc::clone_args {
+        flags: new.0 | libc::CLONE_PIDFD as u64 | into,
+        pidfd: (&raw mut pidfd).addr() as u64,
+        child_tid: 0,
+        parent_tid: 0,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: 0,
+        stack_size: 0,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: cgroup.map_or(0, |fd| fd.as_raw_fd() as u64),
+    };
+    // SAFETY: without CLONE_VM this is a fork: the child has a memory of its own. The token says that no other thread
+    // can hold a lock, so all code may run in the child. The pointers are to live objects of the stated size.
+    let pid = check(unsafe {
+        libc::syscall(libc::SYS_clone3, &raw const arguments, std::mem::size_of::<libc::clone_args>())
+    })?;
+    if pid == 0 {
+        return Ok(Cloned::Child);
+    }
+    // SAFETY: with CLONE_PIDFD a successful clone3 stores a new descriptor in `pidfd`, which nobody else owns.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Cloned::Parent { pid: i32::try_from(pid).map_err(|_| Errno::OVERFLOW)?, pidfd })
+}
+
+/// Replaces the program (execve(2)); returns only with an error.
+pub fn execute(program: &CStr, arguments: &[CString], environment: &[CString]) -> Errno {
+    match nix::unistd::execve(program, arguments, environment) {
+        Ok(never) => match never {},
+        Err(error) => Errno::from_raw_os_error(error as i32),
+    }
+}
+
+/// Ends the process at once: no destructor and no exit handler of the copied parent runs.
+pub fn exit(code: i32) -> ! {
+    // SAFETY: _exit takes no pointer and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Sets every signal to its default and blocks none: what a program expects to start with.
+pub fn default_signals() -> Result<()> {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: SIG_DFL installs no handler. The numbers that cannot be set (KILL, STOP, those of libc) are refused.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    SigSet::empty().thread_set_mask().map_err(|error| Errno::from_raw_os_error(error as i32))
+}
+
+/// Blocks every signal and returns once one of them is pending, taking it (sigwait(3)).
+pub fn wait_for_signal() -> Result<()> {
+    let all = SigSet::all();
+    all.thread_block().and_then(|()| all.wait()).map(drop).map_err(|error| Errno::from_raw_os_error(error as i32))
+}
+
+/// Marks every descriptor from `first` on close-on-exec (close_range(2)).
+pub fn close_on_exec_from(first: u32) -> Result<()> {
+    close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+/// Closes every descriptor from 0 on but those in `keep`. Only for a child that uses none of them any more: whoever
+/// believes to own one is left with a number.
+pub fn close_all_but(keep: &[BorrowedFd<'_>]) -> Result<()> {
+    let mut keep: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok()).collect();
+    keep.sort_unstable();
+    let mut first = 0;
+    for kept in keep {
+        if kept > first {
+            close_range(first, kept - 1, 0)?;
+        }
+        first = kept + 1;
+    }
+    close_range(first, u32::MAX, 0)
+}
+
+fn close_range(first: u32, last: u32, flags: libc::c_uint) -> Result<()> {
+    // SAFETY: close_range takes no pointer; what closing means for owners is said where it is called.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
+}
+
+/// Gives the process a new session keyring of this name (keyctl(2)), so that it does not share its parent's.
+pub fn join_session_keyring(name: &CStr) -> Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
+    // SAFETY: the pointer is to a live, NUL-terminated string.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) }).map(drop)
+}
+
+/// Asks the kernel whether this process has one thread: unshare(CLONE_THREAD) changes nothing, and succeeds only then.
+pub(crate) fn is_single_threaded() -> bool {
+    // SAFETY: unshare takes no pointer, and this flag changes no state of the process.
+    unsafe { libc::unshare(libc::CLONE_THREAD) == 0 }
+}
+

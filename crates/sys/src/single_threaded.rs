@@ -22,7 +22,7 @@ impl SingleThreaded {
     pub fn check() -> Result<Self> {
         let single = match count_tasks() {
             Ok(count) => count == 1,
-            Err(Errno::NOENT | Errno::SRCH | Errno::NOTDIR) => crate::process::unshare_thread().is_ok(),
+            Err(Errno::NOENT | Errno::SRCH | Errno::NOTDIR) => crate::process::is_single_threaded(),
             Err(error) => return Err(error),
         };
         if single { Ok(SingleThreaded(PhantomData)) } else { Err(Errno::BUSY) }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use self::facts::{Facts, ReadFactsError};
 pub use self::step::*;
 
-use crate::cgroup::CgroupPlan;
+use crate::cgroup::{CgroupPlan, Layout};
 
 /// A namespace path in a specification that stands for the pod's own namespace of that kind, and not for a file.
 pub const POD_NAMESPACE: &str = "/cradle.pod";
@@ -30,19 +30,19 @@ pub struct PlanContext<'a> {
 }
 
 /// All that is done to start a container's first process.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ContainerPlan {
     pub id: ContainerId,
     pub cgroup: CgroupPlan,
+    pub layout: Layout,
     pub namespaces: Namespaces,
     /// Done in order by the child of clone3; the last one is its execve.
     pub steps: Vec<Step>,
 }
 
 /// All that is done to start one more process in a running container.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ExecPlan {
-    pub cgroup: CgroupPlan,
     /// Done in order by the child of clone3; the last one is its execve.
     pub steps: Vec<Step>,
 }

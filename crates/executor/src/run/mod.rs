@@ -5,6 +5,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use cradle_domain::{Class, Classified};
 use cradle_sys::SingleThreaded;
 
+use crate::cgroup::Cgroup;
 use crate::plan::{ContainerPlan, ExecPlan};
 use crate::pod::PodNamespaces;
 
@@ -12,7 +13,7 @@ use crate::pod::PodNamespaces;
 #[derive(Debug)]
 pub enum Stdio {
     Pipes { stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd },
-    /// A new terminal of the container's own devpts, of this size.
+    /// A new terminal of the container's own devpts, of this size. The plan must be one for a terminal.
     Terminal { columns: u16, rows: u16 },
 }
 
@@ -23,6 +24,17 @@ pub struct Started {
     pub pidfd: OwnedFd,
     /// With [`Stdio::Terminal`].
     pub terminal_master: Option<OwnedFd>,
+    /// The control group made for the process: the container's, or the exec's own within it. Whoever reaps the process
+    /// removes it.
+    pub cgroup: Cgroup,
+}
+
+/// A running container, as [`start`] has returned it.
+#[derive(Debug, Clone, Copy)]
+pub struct Container<'a> {
+    /// Of its first process.
+    pub pidfd: BorrowedFd<'a>,
+    pub cgroup: &'a Cgroup,
 }
 
 /// Why a process was not started; nothing of it is left.
@@ -49,13 +61,14 @@ pub fn start(
     Err(StartError::Kernel { doing: "start".into(), source: std::io::ErrorKind::Unsupported.into() })
 }
 
-/// Starts one more process in the container whose first process is `container`, a pidfd.
+/// Starts one more process in a container, in a control group of its own of this name within the container's.
 pub fn exec(
     plan: &ExecPlan,
-    container: BorrowedFd<'_>,
+    container: Container<'_>,
+    group: &str,
     stdio: Stdio,
     single: &SingleThreaded,
 ) -> Result<Started, StartError> {
-    let _ = (plan, container, stdio, single);
+    let _ = (plan, container, group, stdio, single);
     Err(StartError::Kernel { doing: "exec".into(), source: std::io::ErrorKind::Unsupported.into() })
 }
