@@ -3,12 +3,20 @@
 //! A function here is one system call with owned descriptors and an errno; what to do with it is decided elsewhere.
 
 pub mod bpf;
+pub mod durable;
 pub mod errno;
+pub mod heap;
+pub mod inherited;
 pub mod interface;
+pub mod memfd;
 pub mod mount;
 pub mod namespace;
+pub mod pidfd;
 pub mod process;
 pub mod random;
+pub mod seqpacket;
+pub mod signals;
 pub mod single_threaded;
+pub mod spawn;
 
 pub use single_threaded::SingleThreaded;
