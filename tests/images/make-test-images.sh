@@ -102,19 +102,10 @@ image() {
 	LAST=$(cut -d' ' -f2 <<<"${MANIFESTS[-2]}") # this architecture's own manifest
 }
 
-# from_deb PACKAGE PROGRAM FILE: FILE becomes PROGRAM of the Debian package, which is not installed
-from_deb() {
-	[[ ! -x $3 ]] || return 0
-	local rel d=$W/deb-$1; rel=$(. /etc/os-release && echo "${VERSION_CODENAME:-stable}")
-	mkdir -p "$d"
-	(cd "$d" && { apt-get -q download "$1/$rel" || apt-get -q download "$1" || { apt-get -q update && apt-get -q download "$1"; }; }) >"$d/log" 2>&1 ||
-		{ cat "$d/log" >&2; echo "$0: cannot download the package $1" >&2; exit 1; }
-	dpkg-deb -x "$d/$1"_*.deb "$d/x"
-	install -m 755 "$(find "$d/x" -type f -path "*bin/$2" | head -1)" "$3"
-}
 BB=$STORE/cache/busybox-dyn NGINX=$STORE/cache/nginx-bin
-from_deb busybox busybox "$BB"
-from_deb nginx nginx "$NGINX"
+DEB_PROGRAM=$(cd "$(dirname "$0")/../../hack" && pwd)/deb-program.sh
+"$DEB_PROGRAM" busybox busybox "$BB"
+"$DEB_PROGRAM" nginx nginx "$NGINX"
 if ldd "$NGINX" | grep -q 'not found'; then
 	echo "$0: nginx wants libraries that this machine lacks: $(ldd "$NGINX" | grep 'not found' | awk '{print $1}' | paste -sd' ')" >&2; exit 1
 fi
