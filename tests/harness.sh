@@ -1,0 +1,131 @@
+# harness.sh: sourced by the scripts of the node, conformance and guest tiers, by the demo and the benches: a daemon in a
+# place of its own, a client for it, waiting, and a look at the machine.
+#
+# A script that is a test prints one line for each thing it shows:
+#   PASS name        FAIL name: what was seen        SKIP name: why
+# and nothing else that begins so. It needs DIST (the programs) and the registry of hack/env.sh.
+
+source "$(dirname "${BASH_SOURCE[0]}")/../hack/env.sh"
+DIST=${DIST:-$ROOT/target/dist}
+
+# ---- results ---------------------------------------------------------------------------------------------------------
+
+pass() { echo "PASS $1"; }
+fail() { echo "FAIL $1: ${*:2}"; }
+skip() { echo "SKIP $1: ${*:2}"; }
+
+# check NAME COMMAND...: passes if COMMAND succeeds; otherwise the end of what it said is shown.
+check() {
+    local name=$1 said; shift
+    if said=$("$@" 2>&1); then pass "$name"; else fail "$name" "$* -> $(tail -3 <<< "$said" | tr '\n' ' ')"; fi
+}
+
+# equals NAME WANTED SEEN
+equals() { if [[ $2 = "$3" ]]; then pass "$1"; else fail "$1" "wanted '$2', saw '$3'"; fi; }
+
+# until_true SECONDS COMMAND...: waits for a condition, not for a time.
+until_true() {
+    local deadline=$((SECONDS + $1)); shift
+    until "$@" > /dev/null 2>&1; do
+        ((SECONDS < deadline)) || return 1
+        sleep 0.02
+    done
+}
+
+# ---- a daemon in a place of its own ----------------------------------------------------------------------------------
+# place_make NAME sets:
+#   PLACE   a new folder with everything of this daemon          SOCKET   its socket         DAEMON_LOG   its log
+#   BRIDGE  a name for its bridge                                SUBNET   its pods' subnet
+# Many places live side by side: each takes a slot, which makes bridge and subnet unique on the machine.
+
+SLOTS=/run/lock/cradle-test-slots
+place_make() {
+    need_root
+    local slot
+    mkdir -p "$SLOTS"
+    for slot in {1..250}; do
+        mkdir "$SLOTS/$slot" 2>/dev/null && break
+    done
+    [[ -d $SLOTS/$slot ]] || die "no slot is free in $SLOTS"
+    SLOT=$SLOTS/$slot
+    PLACE=$(mktemp -d "${TMPDIR:-/tmp}/cradle-$1.XXXXXX")
+    BRIDGE=crdl-t$slot SUBNET=10.231.$slot.0/24 SOCKET=$PLACE/cradle.sock DAEMON_LOG=$PLACE/daemon.log
+    mkdir -p "$PLACE"/{root,state,logs}
+    export CRADLE_SOCKET=$SOCKET
+    trap place_remove EXIT
+}
+
+# daemon_start [FLAG...]: starts the daemon and waits until it answers.
+daemon_start() {
+    "$DIST/cradled" --root "$PLACE/root" --state "$PLACE/state" --socket "$SOCKET" --registry-config-path "$CERTS_D" \
+        --bridge "$BRIDGE" --subnets "$SUBNET" --log-level "${LOG_LEVEL:-info}" --log-format text "$@" >> "$DAEMON_LOG" 2>&1 &
+    echo $! > "$PLACE/daemon.pid"
+    until_true 10 daemon_answers || { tail -20 "$DAEMON_LOG" >&2; die "the daemon did not answer within 10 s; its log is above"; }
+}
+daemon_answers() { "$DIST/cradle" --socket "$SOCKET" version; }
+
+# daemon_kill: SIGKILL, as a crash. daemon_stop: SIGTERM, and 5 s to end.
+daemon_kill() { daemon_end KILL; }
+daemon_stop() { daemon_end TERM; }
+daemon_end() {
+    local pid
+    pid=$(cat "$PLACE/daemon.pid" 2>/dev/null) || return 0
+    rm "$PLACE/daemon.pid"
+    kill "-$1" "$pid" 2>/dev/null || return 0
+    until_true 5 process_ended "$pid" || { kill -KILL "$pid"; return 1; }
+}
+# A process that nobody has waited for yet has ended all the same.
+process_ended() { [[ ! -e /proc/$1 || $(sed -n 's/^State:\t\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null) = Z ]]; }
+
+cradle() { "$DIST/cradle" --socket "$SOCKET" "$@"; }
+cri() { crictl --config /dev/null --timeout 60s -r "unix://$SOCKET" -i "unix://$SOCKET" "$@"; }
+
+# place_remove: ends what runs in the place and removes it; for the end of a script, however it comes.
+place_remove() {
+    local status=$? pid mount
+    trap - EXIT
+    daemon_stop || true
+    for pid in $(place_processes); do kill -KILL "$pid" 2>/dev/null || true; done
+    until_true 5 place_is_quiet || true
+    for mount in $(awk -v place="$PLACE/" 'index($5, place) == 1 { print $5 }' /proc/self/mountinfo | sort -r); do umount -l "$mount" || true; done
+    ip link delete "$BRIDGE" 2>/dev/null || true
+    rm -rf --one-file-system "$PLACE" "$SLOT"
+    stop_registry
+    exit "$status"
+}
+# The processes that belong to the place: its path stands on their command line.
+place_processes() { grep -lsF -- "$PLACE/" /proc/[0-9]*/cmdline | sed 's|/proc/\([0-9]*\)/.*|\1|' | grep -vx "$$" || true; }
+place_is_quiet() { [[ -z $(place_processes) ]]; }
+
+# ---- a look at the machine -------------------------------------------------------------------------------------------
+
+# machine_look: one line for each thing that a container runtime could leave: mounts, network namespaces, cgroups, shims
+# and dead processes, nftables tables, links, files in the place's state folder, leases.
+machine_look() {
+    local file
+    awk '{ print "mount " $5 }' /proc/self/mountinfo
+    for file in /proc/[0-9]*/ns/net; do readlink "$file"; done 2>/dev/null | sed 's/^/namespace /'
+    find /sys/fs/cgroup -mindepth 2 -type d -printf 'cgroup %p\n' 2>/dev/null
+    ps -eo stat=,comm=,args= | awk '$1 ~ /^Z/ { print "zombie " $2 } $2 ~ /^cradle-shim/ { $1 = ""; print "process" $0 }'
+    nft list tables 2>/dev/null | sed 's/^/nft /'
+    ip -o link 2>/dev/null | awk -F': ' '{ sub(/@.*/, "", $2); print "link " $2 }'
+    if [[ -n ${PLACE:-} ]]; then find "$PLACE/state" "$PLACE/root" -ipath '*lease*' -type f -printf 'lease %p\n' 2>/dev/null; fi
+    if [[ -n ${PLACE:-} ]]; then find "$PLACE/state" -mindepth 1 -printf 'state %p\n' 2>/dev/null; fi
+}
+
+machine_before() { machine_look | sort -u > "$PLACE/machine.before"; }
+
+# machine_left: what is there now and was not at machine_before. Where others use the machine too (TEST_SHARED=1), only
+# what carries the place's name, its bridge's or the id of one of its pods (POD_IDS) counts.
+machine_left() {
+    local pattern=${POD_IDS:-}
+    machine_look | sort -u | comm -13 "$PLACE/machine.before" - > "$PLACE/machine.new"
+    [[ ${TEST_SHARED:-} = 1 ]] || { cat "$PLACE/machine.new"; return; }
+    grep -E "$PLACE|$BRIDGE${pattern:+|${pattern// /|}}" "$PLACE/machine.new" || true
+}
+nothing_left() { [[ -z $(machine_left) ]]; }
+
+# machine_check NAME: passes when, within some seconds, nothing is left.
+machine_check() {
+    if until_true 10 nothing_left; then pass "$1"; else fail "$1" "left: $(machine_left | head -20 | tr '\n' ';')"; fi
+}
