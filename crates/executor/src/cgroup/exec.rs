@@ -1,0 +1,55 @@
+//! The group of one exec: a child of the container's group, so that its whole tree can be killed and nothing else.
+//!
+//! It lies in one tree only, [`Layout::tracking`](super::Layout), which has no controller on v1: everything stays
+//! charged to the container's group there. On v2 it is a child for which no controller is switched on, so the
+//! container's group still counts and limits; the kernel allows processes in both that way.
+//!
+//! Measured on a hybrid machine: mkdir 0.1 ms, joining by clone3 nothing above the clone, rmdir 0.03 ms.
+
+use cradle_domain::{Class, Classified};
+use rustix::fs::{Mode, mkdirat};
+use rustix::io::Errno;
+
+use super::file::FileError;
+use super::group::Cgroup;
+use super::path::BadPath;
+
+/// No group could be made for an exec.
+///
+/// Where running is more important than a clean end, the exec can run in the container's own group.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecChildError {
+    #[error("making a control group for an exec")]
+    Path { source: BadPath },
+    #[error("making a control group for an exec")]
+    Directory { source: FileError },
+    #[error("making a control group for an exec: no trees are mounted")]
+    NoTree,
+}
+
+impl Classified for ExecChildError {
+    fn class(&self) -> Class {
+        match self {
+            ExecChildError::Path { source } => source.class(),
+            ExecChildError::Directory { source } => source.class(),
+            ExecChildError::NoTree => Class::Unavailable,
+        }
+    }
+}
+
+impl Cgroup {
+    /// Makes the group `name` for one exec in this container's group. What joins it is in the container's group for
+    /// every controller; [`Cgroup::kill`], [`Cgroup::is_empty`] and [`Cgroup::remove`] mean the exec alone.
+    pub fn exec_child(&self, name: &str) -> Result<Cgroup, ExecChildError> {
+        let child = self.path().child(name).map_err(|source| ExecChildError::Path { source })?;
+        let tree = self.layout().tracking().ok_or(ExecChildError::NoTree)?;
+        let made: Result<(), Errno> =
+            tree.root().and_then(|root| mkdirat(root, child.as_str(), Mode::from_raw_mode(0o755)));
+        match made {
+            Ok(()) => Ok(self.with_exec(child)),
+            Err(source) => {
+                Err(ExecChildError::Directory { source: FileError::new("making", tree, child.as_str(), source) })
+            }
+        }
+    }
+}
