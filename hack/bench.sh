@@ -28,7 +28,7 @@ RCU_BEFORE=$(cat "$RCU")
 cleanup() {
     local status=$?
     echo "$RCU_BEFORE" > "$RCU"
-    [[ ! -e $PEER/pid ]] || "$ROOT/hack/peer.sh" stop "$TEST/bin" "$PEER" || true
+    "$ROOT/hack/peer.sh" clean "$TEST/bin" "$PEER" || true
     (exit "$status") || true
     place_remove
 }

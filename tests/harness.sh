@@ -102,15 +102,17 @@ place_is_quiet() { [[ -z $(place_processes) ]]; }
 # machine_look: one line for each thing that a container runtime could leave: mounts, network namespaces, cgroups, shims
 # and dead processes, nftables tables, links, files in the place's state folder, leases.
 machine_look() {
-    local file
-    awk '{ print "mount " $5 }' /proc/self/mountinfo
-    for file in /proc/[0-9]*/ns/net; do readlink "$file"; done 2>/dev/null | sed 's/^/namespace /'
-    find /sys/fs/cgroup -mindepth 2 -type d -printf 'cgroup %p\n' 2>/dev/null
-    ps -eo stat=,comm=,args= | awk '$1 ~ /^Z/ { print "zombie " $2 } $2 ~ /^cradle-shim/ { $1 = ""; print "process" $0 }'
-    nft list tables 2>/dev/null | sed 's/^/nft /'
-    ip -o link 2>/dev/null | awk -F': ' '{ sub(/@.*/, "", $2); print "link " $2 }'
-    if [[ -n ${PLACE:-} ]]; then find "$PLACE/state" "$PLACE/root" -ipath '*lease*' -type f -printf 'lease %p\n' 2>/dev/null; fi
-    if [[ -n ${PLACE:-} ]]; then find "$PLACE/state" -mindepth 1 -printf 'state %p\n' 2>/dev/null; fi
+    # Processes come and go while this looks; what is gone is not left.
+    {
+        awk '{ print "mount " $5 }' /proc/self/mountinfo
+        readlink /proc/[0-9]*/ns/net | sed 's/^/namespace /'
+        find /sys/fs/cgroup -mindepth 2 -type d -printf 'cgroup %p\n'
+        ps -eo stat=,comm=,args= | awk '$1 ~ /^Z/ { print "zombie " $2 } $2 ~ /^cradle-shim/ { $1 = ""; print "process" $0 }'
+        nft list tables | sed 's/^/nft /'
+        ip -o link | awk -F': ' '{ sub(/@.*/, "", $2); print "link " $2 }'
+        find "$PLACE/state" -mindepth 1 -printf 'state %p\n'
+        find "$PLACE/root" -ipath '*lease*' -type f -printf 'lease %p\n'
+    } 2> /dev/null || true
 }
 
 machine_before() { machine_look | sort -u > "$PLACE/machine.before"; }

@@ -1,9 +1,5 @@
 //! Compares `proto/cri/v1/api.proto` with the published interface, `interface.txt` (written by `hack/cri-interface.sh`
 //! from the descriptors compiled into the Go module k8s.io/cri-api).
-//!
-//! The crate k8s-cri, a client generated from others' copy of the interface, would be a second witness, but its build
-//! script wants `protoc`, and this repository builds without one. crictl and critest, which the conformance tier builds
-//! from the published Go modules, are the independent clients instead.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -17,12 +17,16 @@ pub struct Source<'a> {
 impl<'a> Source<'a> {
     pub fn new(path: &'a str, content: &'a str) -> Self {
         let code: Vec<String> = blank(content).lines().map(str::to_owned).collect();
-        let marker = code.iter().position(|line| line.trim() == "#[cfg(test)]");
-        let tests_from = match marker {
+        let opens_tests = |at: usize| {
             // `mod tests;` is another file.
-            Some(at) if !code.get(at + 1).is_some_and(|next| next.trim_end().ends_with(';')) => at,
+            let module =
+                code.get(at + 1).is_some_and(|next| next.starts_with("mod ") && next.trim_end().ends_with('{'));
+            code[at].trim() == "#[cfg(test)]" && module
+        };
+        let tests_from = match (0..code.len()).find(|at| opens_tests(*at)) {
             _ if is_test_file(path) => 0,
-            _ => usize::MAX,
+            Some(at) => at,
+            None => usize::MAX,
         };
         Source { path, lines: content.lines().collect(), code, tests_from }
     }

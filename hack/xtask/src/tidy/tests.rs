@@ -68,7 +68,7 @@ fn unfinished_code_and_missing_heads_are_found() {
 
 #[test]
 fn tests_in_another_file_do_not_make_this_one_a_test() {
-    let content = "//! x\n#[cfg(test)]\nmod tests;\nfn f() {\n    g().unwrap();\n}\n";
+    let content = "//! x\n#[cfg(test)]\nmod tests;\nfn f() {\n    g().unwrap();\n}\n#[cfg(test)]\nmod more {\n    g().unwrap();\n}\n";
     assert_eq!(lines(&Source::new("crates/a/src/b.rs", content).violations()), [5]);
 }
 
