@@ -206,4 +206,3 @@ pub struct ExitRecord {
     pub version: u32,
     pub report: ContainerReport,
 }
-

@@ -8,7 +8,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
 };
 
 /// Descriptors that one message may carry. The kernel's own bound is 253 (`SCM_MAX_FD`); no message of ours needs more
@@ -36,9 +37,12 @@ pub enum ReceiveError {
     /// The message was longer than the buffer; its end is lost.
     #[error("the message is longer than {limit} bytes")]
     TooLong { limit: usize },
-    /// Descriptors are lost: the peer sent more than [`DESCRIPTORS_MAX`], or this process may open no more.
-    #[error("descriptors of the message were lost: more than {DESCRIPTORS_MAX} were sent, or this process may open no more")]
-    DescriptorsLost,
+    /// Descriptors are lost: the peer sent more than [`DESCRIPTORS_MAX`], or this process may open no more. The message's
+    /// `length` bytes are in the buffer, so that it can be refused.
+    #[error(
+        "descriptors of the message were lost: more than {DESCRIPTORS_MAX} were sent, or this process may open no more"
+    )]
+    DescriptorsLost { length: usize },
     #[error("receiving a message")]
     Io(#[source] io::Error),
 }
@@ -68,7 +72,7 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<Received, Receive
         return Err(ReceiveError::TooLong { limit });
     }
     if received.flags.contains(ReturnFlags::CTRUNC) {
-        return Err(ReceiveError::DescriptorsLost);
+        return Err(ReceiveError::DescriptorsLost { length: received.bytes });
     }
     match received.bytes {
         0 => Err(ReceiveError::Closed),
@@ -158,7 +162,7 @@ mod tests {
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         assert!(ancillary.push(SendAncillaryMessage::ScmRights(&many)));
         rustix::net::sendmsg(&a, &[IoSlice::new(b"x")], &mut ancillary, SendFlags::NOSIGNAL).unwrap();
-        assert!(matches!(receive(&b, &mut [0; 8]), Err(ReceiveError::DescriptorsLost)));
+        assert!(matches!(receive(&b, &mut [0; 8]), Err(ReceiveError::DescriptorsLost { length: 1 })));
         assert!(open() <= before + 1, "other tests open a few at most");
     }
 }

@@ -1,0 +1,136 @@
+//! What a shim does before its event loop: its arguments, the descriptors that it was given, and its place among the
+//! processes.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use cradle_domain::PodId;
+use cradle_sys::SingleThreaded;
+use cradle_sys::signals::ChildSignals;
+use rustix::fs::{Mode, OFlags};
+use rustix::process::DumpableBehavior;
+
+use crate::journal::{Journal, Level};
+use crate::shim::Parts;
+
+/// The descriptors that a shim is started with.
+pub const LISTENER_FD: u32 = 3;
+pub const CONNECTION_FD: u32 = 4;
+pub const LOG_FD: u32 = 5;
+
+/// Among the last that the kernel kills for lack of memory, as its death would take the pod along.
+const OOM_SCORE_ADJUSTMENT: &[u8] = b"-998";
+
+/// What stands on the command line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Arguments {
+    pub pod: PodId,
+    pub directory: PathBuf,
+}
+
+/// Why a shim does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartupError {
+    #[error("usage: cradle-shim --pod POD-ID --dir FOLDER (started by cradled, not by hand): {0}")]
+    Usage(String),
+    #[error("{doing}")]
+    Kernel { doing: &'static str, source: io::Error },
+}
+
+impl Arguments {
+    /// Reads the command line, without the program's name.
+    pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, StartupError> {
+        let (mut pod, mut directory) = (None, None);
+        let mut arguments = arguments.into_iter();
+        while let Some(name) = arguments.next() {
+            let value = arguments.next();
+            match (name.to_str(), value) {
+                (Some("--pod"), Some(value)) => {
+                    let text = value.to_string_lossy();
+                    pod = Some(PodId::parse(&text).map_err(|error| StartupError::Usage(error.to_string()))?);
+                }
+                (Some("--dir"), Some(value)) => directory = Some(PathBuf::from(value)),
+                _ => return Err(StartupError::Usage(format!("unexpected {name:?}"))),
+            }
+        }
+        match (pod, directory) {
+            (Some(pod), Some(directory)) => Ok(Arguments { pod, directory }),
+            (None, _) => Err(StartupError::Usage("--pod is missing".into())),
+            (_, None) => Err(StartupError::Usage("--dir is missing".into())),
+        }
+    }
+}
+
+/// Makes this process a shim.
+pub fn prepare(arguments: Arguments) -> Result<Parts, StartupError> {
+    let failed = |doing| move |source| StartupError::Kernel { doing, source };
+    let errno = |doing| move |errno: rustix::io::Errno| StartupError::Kernel { doing, source: errno.into() };
+    cradle_sys::heap::keep_small();
+    let children = ChildSignals::block_all_and_open().map_err(failed("blocking signals"))?;
+    let listener =
+        cradle_sys::inherited::take(LISTENER_FD).map_err(failed("taking the listening socket, descriptor 3"))?;
+    let connection =
+        cradle_sys::inherited::take(CONNECTION_FD).map_err(failed("taking the connection, descriptor 4"))?;
+    let log = cradle_sys::inherited::take(LOG_FD).map_err(failed("taking the log, descriptor 5"))?;
+    for socket in [&listener, &connection] {
+        rustix::io::ioctl_fionbio(socket, true).map_err(errno("making a socket non-blocking"))?;
+    }
+    let journal = Journal::new(log, arguments.pod.clone());
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory =
+        rustix::fs::open(&arguments.directory, flags, Mode::empty()).map_err(errno("opening the shim's folder"))?;
+    take_place(&journal).map_err(errno("taking its place among the processes"))?;
+    let single = SingleThreaded::check().map_err(errno("counting threads"))?;
+    Ok(Parts { pod: arguments.pod, directory, listener, connection, children, journal, single })
+}
+
+/// Subreaper of the pod, out of reach of tracers and, where that is granted, of the kernel's killer; in no folder's way.
+fn take_place(journal: &Journal) -> Result<(), rustix::io::Errno> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    rustix::thread::set_name(c"cradle-shim")?;
+    rustix::process::chdir("/")?;
+    // No descriptor that the starter forgot must keep anything of its open.
+    cradle_sys::process::close_on_exec_from(LISTENER_FD)?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    let lowered = rustix::fs::open("/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+        .and_then(|file: OwnedFd| rustix::io::write(&file, OOM_SCORE_ADJUSTMENT));
+    if let Err(errno) = lowered
+        && errno != rustix::io::Errno::ACCESS
+        && errno != rustix::io::Errno::PERM
+    {
+        journal.write(Level::Warn, "", &format!("the score against being killed for lack of memory stays: {errno}"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Arguments, StartupError> {
+        Arguments::parse(arguments.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn both_arguments_are_needed_and_nothing_else_is_taken() {
+        let pod = PodId::from_random([3; 32]);
+        let good = parse(&["--pod", pod.as_str(), "--dir", "/run/x"]).unwrap();
+        assert_eq!(good, Arguments { pod: pod.clone(), directory: "/run/x".into() });
+        for bad in [
+            &[] as &[&str],
+            &["--pod", pod.as_str()],
+            &["--dir", "/run/x"],
+            &["--pod", "short", "--dir", "/run/x"],
+            &["--pod", pod.as_str(), "--dir"],
+            &["--pod", pod.as_str(), "--dir", "/run/x", "--more", "1"],
+        ] {
+            assert!(matches!(parse(bad), Err(StartupError::Usage(_))), "{bad:?}");
+        }
+    }
+}
