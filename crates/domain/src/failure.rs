@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
 /// How a caller must deal with a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -47,25 +48,26 @@ pub trait Classified: Error + Send + Sync + 'static {
     }
 }
 
-/// A failure of any operation: its class, its hint and the chain of what happened.
-#[derive(Debug)]
+/// A failure of any operation: its class, its hint and the chain of what happened. It is shared by all who wait for the
+/// same work.
+#[derive(Debug, Clone)]
 pub struct Failure {
     class: Class,
     hint: Option<String>,
-    source: Box<dyn Error + Send + Sync>,
+    source: Arc<dyn Error + Send + Sync>,
 }
 
 impl Failure {
     /// A failure that has no error type of its own.
     pub fn new(class: Class, message: impl Into<String>) -> Self {
-        Failure { class, hint: None, source: Box::new(Plain { message: message.into(), cause: None }) }
+        Failure { class, hint: None, source: Arc::new(Plain { message: message.into(), cause: None }) }
     }
 
     /// The same failure with `what` put before it: "`what`: cause".
     #[must_use]
     pub fn context(self, what: impl Into<String>) -> Self {
         let Failure { class, hint, source } = self;
-        Failure { class, hint, source: Box::new(Plain { message: what.into(), cause: Some(source) }) }
+        Failure { class, hint, source: Arc::new(Plain { message: what.into(), cause: Some(source) }) }
     }
 
     /// The same failure with a hint for its reader.
@@ -86,7 +88,7 @@ impl Failure {
 
 impl<E: Classified> From<E> for Failure {
     fn from(error: E) -> Self {
-        Failure { class: error.class(), hint: error.hint(), source: Box::new(error) }
+        Failure { class: error.class(), hint: error.hint(), source: Arc::new(error) }
     }
 }
 
@@ -119,7 +121,7 @@ impl fmt::Display for Chain<'_> {
 #[derive(Debug)]
 struct Plain {
     message: String,
-    cause: Option<Box<dyn Error + Send + Sync>>,
+    cause: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl fmt::Display for Plain {

@@ -30,6 +30,13 @@ pub struct BadReference {
     why: &'static str,
 }
 
+impl BadReference {
+    /// What is wrong with it, without repeating it.
+    pub fn why(&self) -> &'static str {
+        self.why
+    }
+}
+
 impl Reference {
     /// Reads and normalises a reference.
     pub fn parse(text: &str) -> Result<Self, BadReference> {

@@ -1,8 +1,23 @@
-//! Decides what happens to pods and containers: one task a pod admits requests, records intentions, plans and has shims
-//! act; recovery compares records with what is there. The ports are the traits it needs of the world.
+//! Decides what happens to pods and containers: acts on a pod are tasks that meet in its lane; they record intentions,
+//! plan, and have the pod's shim act. Recovery compares records with what is there. The ports are the traits that it
+//! needs of the world.
 //!
 //! Nothing here knows the CRI's messages, registries, layers or netlink.
 
+mod act;
+mod container;
+mod creations;
+mod engine;
+pub mod limits;
+mod oci;
+mod pod;
+mod pod_files;
 pub mod ports;
+pub mod request;
+mod seccomp;
+pub mod shims;
 pub mod spec;
+mod user;
 pub mod view;
+
+pub use engine::{Engine, EngineStatus, ExecOutput, Ports, Settings};

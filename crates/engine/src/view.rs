@@ -45,7 +45,7 @@ pub struct ContainerView {
     pub pid: Option<i32>,
     pub exit: Option<Exit>,
     /// One CamelCase word: `Completed`, `Error`, `OOMKilled`, `StartError`, `ShimLost`, `ContainerCannotRun`.
-    pub reason: &'static str,
+    pub reason: String,
     pub message: String,
     /// As they are now, after updates.
     pub resources: Resources,

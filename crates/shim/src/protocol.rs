@@ -206,3 +206,10 @@ pub struct ExitRecord {
     pub version: u32,
     pub report: ContainerReport,
 }
+
+impl ExitRecord {
+    /// Reads a record; none: it is of a later version, or damaged.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        postcard::from_bytes::<Self>(bytes).ok().filter(|record| record.version == 1)
+    }
+}

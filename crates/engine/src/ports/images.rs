@@ -39,6 +39,9 @@ pub trait Images: Send + Sync + 'static {
     /// Removes a container's writable layer and gives back what it was lent; absent: success.
     fn discard(&self, container: &ContainerId) -> Act<'_, ()>;
 
+    /// Where a container's writable layer is, or would be. Never waits.
+    fn writable_path(&self, container: &ContainerId) -> PathBuf;
+
     /// The containers that have a writable layer.
     fn owners(&self) -> Act<'_, Vec<ContainerId>>;
 

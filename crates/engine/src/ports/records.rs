@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use super::Act;
 use crate::spec::{ContainerSpec, PodSpec, Resources};
-use crate::view::{ContainerImage, ContainerUser};
+use crate::view::{ContainerImage, ContainerUser, ImageConfig};
 
 /// Intentions, written before the act. Once `save_*` has returned, the record outlives the daemon's death at any moment;
 /// a record is replaced as a whole, so that a crash leaves the old or the new one.
@@ -42,6 +42,8 @@ pub struct ContainerRecord {
     pub pod: PodId,
     pub spec: ContainerSpec,
     pub image: ContainerImage,
+    /// What the image said about running it when the container was created; the image may be gone by now.
+    pub image_config: ImageConfig,
     pub state: ContainerState,
     pub created_at: Timestamp,
     pub started_at: Timestamp,
@@ -61,6 +63,10 @@ pub struct ContainerRecord {
 pub struct LoadedRecords {
     pub pods: Vec<PodRecord>,
     pub containers: Vec<ContainerRecord>,
+    /// Pods whose folder is there without a readable record: to be taken apart.
+    pub orphans: Vec<PodId>,
     /// Records that could not be read: where they were put and why.
     pub damaged: Vec<String>,
+    /// The records are of an earlier life of the machine: every process that they tell of is gone.
+    pub rebooted: bool,
 }

@@ -3,8 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use cradle_domain::PodId;
-use cradle_shim::protocol::{Event, Reply, Request};
+use cradle_domain::{ContainerId, PodId};
+use cradle_shim::protocol::{ContainerReport, Event, Reply, Request};
 use tokio::sync::mpsc;
 
 use super::Act;
@@ -16,6 +16,9 @@ pub trait Shims: Send + Sync + 'static {
 
     /// Connects to the shim of a pod that was launched in an earlier life of the daemon; none: there is no such process.
     fn connect<'a>(&'a self, pod: &'a PodId, events: mpsc::Sender<ShimEvent>) -> Act<'a, Option<Arc<dyn ShimLink>>>;
+
+    /// What a shim, perhaps dead by now, wrote about a container's end.
+    fn exit_record(&self, pod: &PodId, container: &ContainerId) -> Option<ContainerReport>;
 }
 
 /// A connection to one shim.
@@ -25,6 +28,9 @@ pub trait ShimLink: Send + Sync + 'static {
 
     /// The shim's process.
     fn pid(&self) -> i32;
+
+    /// Kills the shim's process with SIGKILL; dead already: nothing.
+    fn kill(&self);
 }
 
 /// What a shim tells unasked.

@@ -1,0 +1,146 @@
+//! CreateContainer: a record, a writable layer and a plan; no process yet.
+
+use std::sync::Arc;
+
+use cradle_domain::lifecycle::container::ContainerState;
+use cradle_domain::lifecycle::pod::PodRequest;
+use cradle_domain::{Class, ContainerId, Failure, Signal, Timestamp};
+
+use super::{start_container, tear_down};
+use crate::container::Container;
+use crate::creations::{Creation, Entry};
+use crate::engine::Core;
+use crate::pod::{ContainerKey, Pod};
+use crate::ports::ContainerRecord;
+use crate::spec::ContainerSpec;
+use crate::view::{ContainerImage, ImageConfig, ImageView};
+use crate::{limits, request, user};
+
+pub(crate) async fn create_container(
+    core: &Arc<Core>,
+    pod: Arc<Pod>,
+    spec: ContainerSpec,
+) -> Result<ContainerId, Failure> {
+    let random = cradle_sys::random::bytes();
+    let random = random.map_err(|errno| Failure::new(Class::Unavailable, format!("drawing a random id: {errno}")))?;
+    let entry = pod.creations.enter(ContainerKey::of(&spec), spec, || ContainerId::from_random(random))?;
+    let creation = match entry {
+        Entry::New(creation) => {
+            request::spawn(create(core.clone(), pod, creation.clone()));
+            creation
+        }
+        Entry::Same(creation) => creation,
+    };
+    creation.wait().await?;
+    Ok(creation.id.clone())
+}
+
+async fn create(core: Arc<Core>, pod: Arc<Pod>, creation: Arc<Creation<ContainerSpec, ContainerId>>) {
+    let shared = pod.lane.read().await;
+    let build = request::spawn(build(core.clone(), pod.clone(), creation.clone()));
+    let built = build.await.unwrap_or_else(|error| Err(Failure::new(Class::Bug, format!("the work panicked: {error}"))));
+    drop(shared);
+    if built.is_err() {
+        pod.creations.forget(&ContainerKey::of(&creation.spec), &creation.id);
+    }
+    creation.finish(built.map_err(|failure| failure.context(format!("creating container {}", creation.spec.name))));
+}
+
+async fn build(
+    core: Arc<Core>,
+    pod: Arc<Pod>,
+    creation: Arc<Creation<ContainerSpec, ContainerId>>,
+) -> Result<(), Failure> {
+    pod.admit(PodRequest::CreateContainer)?;
+    if pod.containers().len() >= limits::CONTAINERS_PER_POD {
+        let text = format!("the pod has {} containers already", limits::CONTAINERS_PER_POD);
+        return Err(Failure::new(Class::Exhausted, text));
+    }
+    let spec = &creation.spec;
+    let image = core.ports.images.find(&spec.image.image).ok_or_else(|| no_image(&spec.image.image))?;
+    let user = user::resolve(&core, spec, &image).await?;
+    let record = record(&pod, &creation, &image, user)?;
+    // The record is the intention: whatever is made from here on has an owner.
+    core.ports.records.save_container(&record).await?;
+    let prepared = core.ports.images.prepare(&creation.id, &image.id).await;
+    let made = prepared.map(|root| (Container::restore(record.clone(), root.upper.clone()), root));
+    let planned = match made {
+        Ok((container, root)) => {
+            start_container::plan(&core, &pod, &container, root).await.map(|_| container)
+        }
+        Err(failure) => Err(failure),
+    };
+    match planned {
+        Ok(container) => {
+            core.containers.insert(container.id.clone(), container.clone());
+            pod.add_container(container);
+            Ok(())
+        }
+        Err(failure) => {
+            undo(&core, &pod, record).await;
+            Err(failure)
+        }
+    }
+}
+
+/// Undoes what was made; what cannot be undone goes with the pod.
+async fn undo(core: &Core, pod: &Pod, record: ContainerRecord) {
+    let container = Container::restore(record, std::path::PathBuf::new());
+    if let Err(failure) = tear_down::container(core, pod, &container).await {
+        tracing::warn!(pod = %pod.id, %failure, "the rest of a container that was not created goes with its pod");
+        container.removal_begun();
+        pod.add_container(container);
+    }
+}
+
+fn no_image(image: &str) -> Failure {
+    Failure::new(Class::NotFound, format!("image {image:?} is not on this node")).with_hint("pull it first")
+}
+
+fn record(
+    pod: &Pod,
+    creation: &Creation<ContainerSpec, ContainerId>,
+    image: &ImageView,
+    user: crate::view::ContainerUser,
+) -> Result<ContainerRecord, Failure> {
+    let spec = creation.spec.as_ref();
+    Ok(ContainerRecord {
+        id: creation.id.clone(),
+        pod: pod.id.clone(),
+        image: container_image(image),
+        image_config: ImageConfig { history: Vec::new(), ..ImageConfig::clone(&image.config) },
+        state: ContainerState::Created,
+        created_at: Timestamp::now(),
+        started_at: Timestamp::default(),
+        finished_at: Timestamp::default(),
+        exit: None,
+        reason: String::new(),
+        message: String::new(),
+        resources: spec.resources.clone(),
+        stop_signal: spec.stop_signal.or(image.config.stop_signal).unwrap_or(Signal::TERM),
+        log_path: log_path(&pod.spec.log_directory, &spec.log_path)?,
+        user,
+        cgroup: format!("{}/{}", pod.cgroup, creation.id),
+        spec: spec.clone(),
+    })
+}
+
+fn container_image(image: &ImageView) -> ContainerImage {
+    let tag = image.tags.first().map(ToString::to_string);
+    let digest = image.digests.first().cloned().unwrap_or_default();
+    let name = tag.or_else(|| (!digest.is_empty()).then(|| digest.clone())).unwrap_or_else(|| image.id.to_string());
+    ContainerImage { id: image.id.clone(), name, digest_reference: digest }
+}
+
+/// The log's absolute path; nothing for a container or a pod without one.
+fn log_path(directory: &str, path: &str) -> Result<String, Failure> {
+    if directory.is_empty() || path.is_empty() {
+        return Ok(String::new());
+    }
+    let escapes = std::path::Path::new(path).components().any(|part| !matches!(part, std::path::Component::Normal(_)));
+    if !directory.starts_with('/') || escapes {
+        let text = format!("the log path {path:?} does not lie in the pod's log directory {directory:?}");
+        return Err(Failure::new(Class::Invalid, text));
+    }
+    Ok(format!("{}/{path}", directory.trim_end_matches('/')))
+}

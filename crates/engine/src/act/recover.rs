@@ -1,0 +1,260 @@
+//! Recovery at the daemon's start: records tell the intentions, shims the truth about processes. What comes of each pod
+//! is a pure function ([`verdict`]); the pods are asked in parallel, and reads are served as soon as all have answered
+//! or a bound is reached.
+
+use std::sync::Arc;
+
+use cradle_domain::lifecycle::container::ContainerState;
+use cradle_domain::lifecycle::pod::{PodEvent, PodState};
+use cradle_domain::{ContainerId, Failure, PodId, Timestamp};
+use cradle_shim::protocol::{ContainerReport, Exit, Greeting, Reply, Request, VERSION};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::{events, tear_down};
+use crate::container::{Container, exit_reason};
+use crate::engine::Core;
+use crate::pod::{ContainerKey, Pod};
+use crate::ports::{ContainerRecord, PodRecord, ShimLink};
+use crate::{limits, request};
+
+/// Brings back all pods. Tells of records that could not be read.
+pub(crate) async fn recover(core: &Arc<Core>) -> Result<Vec<String>, Failure> {
+    let loaded = core.ports.records.load().await?;
+    // Before anything new can own something.
+    let owners = (core.ports.images.owners().await?, core.ports.network.owners().await?);
+    for damaged in &loaded.damaged {
+        tracing::error!(record = damaged, "a damaged record was set aside");
+    }
+    let mut containers = loaded.containers;
+    let mut pods = JoinSet::new();
+    for record in loaded.pods {
+        let (own, others) = containers.into_iter().partition(|container| container.pod == record.id);
+        containers = others;
+        let pod = enter(core, record, own);
+        pods.spawn(revive(core.clone(), pod, loaded.rebooted));
+    }
+    for orphan in loaded.orphans {
+        pods.spawn(remove_orphan(core.clone(), orphan));
+    }
+    let all = async { while pods.join_next().await.is_some() {} };
+    if tokio::time::timeout(limits::RECOVERY_BEFORE_SERVING, all).await.is_err() {
+        tracing::warn!(waiting = pods.len(), "some shims have not answered; reads are served meanwhile");
+        pods.detach_all();
+    }
+    tokio::spawn(release_unowned(core.clone(), owners.0, owners.1));
+    Ok(loaded.damaged)
+}
+
+/// Enters a pod and its containers as their records tell of them.
+fn enter(core: &Core, record: PodRecord, containers: Vec<ContainerRecord>) -> Arc<Pod> {
+    let spec = Arc::new(record.spec.clone());
+    let pod = Pod::restore(record, spec);
+    if matches!(pod.state(), PodState::Ready | PodState::NotReady) {
+        core.creations.restore(pod.key.clone(), pod.spec.clone(), pod.id.clone());
+    }
+    core.pods.insert(pod.id.clone(), pod.clone());
+    for record in containers {
+        let writable = core.ports.images.writable_path(&record.id);
+        let container = Container::restore(record, writable);
+        pod.creations.restore(ContainerKey::of(&container.spec), container.spec.clone(), container.id.clone());
+        core.containers.insert(container.id.clone(), container.clone());
+        pod.add_container(container);
+    }
+    pod
+}
+
+/// What is to be done with a pod that was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// Its shim lives: it is as it was.
+    Keep,
+    /// Its shim is gone: its containers are dead.
+    ShimLost,
+    /// It was stopped: nothing of it may run.
+    EndShim,
+    /// It was never whole, or its removal was not ended.
+    Remove,
+}
+
+/// The rule of recovery.
+fn verdict(state: PodState, shim_lives: bool) -> Verdict {
+    match (state, shim_lives) {
+        (PodState::Creating | PodState::Removing, _) => Verdict::Remove,
+        (PodState::Ready, true) => Verdict::Keep,
+        (PodState::Ready, false) => Verdict::ShimLost,
+        (PodState::NotReady, true) => Verdict::EndShim,
+        (PodState::NotReady, false) => Verdict::ShimLost,
+    }
+}
+
+async fn revive(core: Arc<Core>, pod: Arc<Pod>, rebooted: bool) {
+    let _alone = pod.lane.write().await;
+    let shim = if rebooted { None } else { find_shim(&core, &pod).await };
+    let greeted = shim.is_some();
+    for container in pod.containers() {
+        let report = shim.as_ref().and_then(|found| found.iter().find(|report| report.container == container.id));
+        let written = || core.ports.shims.exit_record(&pod.id, &container.id).filter(|_| !rebooted);
+        let report = report.cloned().or_else(written);
+        apply(&container, report, greeted);
+    }
+    match verdict(pod.state(), greeted) {
+        Verdict::Keep => {
+            let unknown: Vec<_> = shim.into_iter().flatten().filter(|report| pod.container(&report.container).is_none()).collect();
+            forget_unknown(&pod, unknown).await;
+            for container in pod.containers() {
+                if container.state() == ContainerState::Removing {
+                    finish_removal(&core, &pod, &container).await;
+                }
+            }
+        }
+        Verdict::ShimLost => {
+            pod.observe(PodEvent::ShimLost);
+            if let Err(failure) = core.ports.records.save_pod(&pod.record()).await {
+                tracing::warn!(pod = %pod.id, %failure, "the end of a shim could not be recorded");
+            }
+        }
+        Verdict::EndShim => {
+            if let Err(failure) = tear_down::end_shim(&pod).await {
+                tracing::warn!(pod = %pod.id, %failure, "a stopped pod's shim goes on");
+            }
+        }
+        Verdict::Remove => {
+            pod.observe(PodEvent::RemovalBegun);
+            pod.containers().iter().for_each(|container| container.removal_begun());
+            tear_down::pod_or_repair(&core, &pod).await;
+        }
+    }
+}
+
+/// Connects to the pod's shim and asks what it holds; none: there is none.
+async fn find_shim(core: &Arc<Core>, pod: &Arc<Pod>) -> Option<Vec<ContainerReport>> {
+    let (sender, receiver) = mpsc::channel(limits::SHIM_EVENTS);
+    let link = match core.ports.shims.connect(&pod.id, sender).await {
+        Ok(link) => link?,
+        Err(failure) => {
+            tracing::error!(pod = %pod.id, %failure, "a pod's shim is there and does not answer");
+            return None;
+        }
+    };
+    pod.connect(link.clone());
+    request::spawn(events::take_events(core.clone(), pod.clone(), receiver));
+    let greeting: Greeting = match link.call("-", Request::Hello { version: VERSION }, Vec::new()).await {
+        Ok((Reply::Greeting(greeting), _)) => *greeting,
+        Ok(_) | Err(_) => return None,
+    };
+    Some(greeting.containers)
+}
+
+/// Makes a container what its shim, or its exit record, tells of it.
+fn apply(container: &Container, report: Option<ContainerReport>, shim_lives: bool) {
+    let never_ran = matches!(container.state(), ContainerState::Created | ContainerState::Exited | ContainerState::Removing);
+    match report {
+        Some(report) => {
+            container.start_begun();
+            container.started(report.pid, report.started_at);
+            if let Some(exit) = report.exit {
+                container.exited(exit, exit_reason(&exit), "");
+            } else if !shim_lives {
+                container.exited(unseen(), "ShimLost", "the pod's shim died, and the container with it");
+            }
+        }
+        None if shim_lives || never_ran => {}
+        None => container.exited(unseen(), "ShimLost", "the pod's shim died, and the container with it"),
+    }
+}
+
+/// The exit of a container whose end nobody saw.
+fn unseen() -> Exit {
+    Exit { code: 137, at: Timestamp::now(), oom_killed: false, timed_out: false }
+}
+
+/// A shim holds containers without a record: their creation was undone, or their record is damaged.
+async fn forget_unknown(pod: &Pod, unknown: Vec<ContainerReport>) {
+    let Some(link) = pod.link() else { return };
+    for report in unknown {
+        tracing::warn!(pod = %pod.id, container = %report.container, "a container without a record is removed");
+        for request in [
+            Request::KillContainer { container: report.container.clone() },
+            Request::RemoveContainer { container: report.container.clone() },
+        ] {
+            if let Err(failure) = call(link.as_ref(), request).await {
+                tracing::warn!(pod = %pod.id, container = %report.container, %failure, "it could not be removed");
+            }
+        }
+    }
+}
+
+async fn call(link: &dyn ShimLink, request: Request) -> Result<(), Failure> {
+    link.call("-", request, Vec::new()).await.map(|_| ())
+}
+
+/// Ends a removal that an earlier daemon began.
+async fn finish_removal(core: &Core, pod: &Pod, container: &Arc<Container>) {
+    let removed = match pod.link() {
+        Some(link) => {
+            let kill = Request::KillContainer { container: container.id.clone() };
+            call(link.as_ref(), kill).await.and(tear_down::container(core, pod, container).await)
+        }
+        None => tear_down::container(core, pod, container).await,
+    };
+    match removed {
+        Ok(()) => tear_down::forget_container(core, pod, container),
+        Err(failure) => pod.set_leftovers(vec![failure.to_string()]),
+    }
+}
+
+/// A folder without a readable record: whatever it belonged to is ended.
+async fn remove_orphan(core: Arc<Core>, id: PodId) {
+    let (sender, _events) = mpsc::channel(limits::SHIM_EVENTS);
+    if let Ok(Some(link)) = core.ports.shims.connect(&id, sender).await {
+        tracing::warn!(pod = %id, "a shim without a record is ended");
+        if call(link.as_ref(), Request::Shutdown).await.is_err() {
+            link.kill();
+        }
+    }
+    let detached = core.ports.network.detach(&id).await;
+    let removed = core.ports.records.remove_pod(&id).await;
+    for failure in [detached.err(), removed.err()].into_iter().flatten() {
+        tracing::warn!(pod = %id, %failure, "the rest of a pod without a record stays until the next start");
+    }
+}
+
+/// Writable layers and addresses whose owner has no record.
+async fn release_unowned(core: Arc<Core>, layers: Vec<ContainerId>, addresses: Vec<PodId>) {
+    for owner in layers.iter().filter(|owner| core.containers.get(owner).is_none()) {
+        report(core.ports.images.discard(owner).await, owner.as_str());
+    }
+    for owner in addresses.iter().filter(|owner| core.pods.get(owner).is_none()) {
+        report(core.ports.network.detach(owner).await, owner.as_str());
+    }
+}
+
+fn report(released: Result<(), Failure>, owner: &str) {
+    match released {
+        Ok(()) => tracing::info!(owner, "released what an earlier life left"),
+        Err(failure) => tracing::warn!(owner, %failure, "what an earlier life left could not be released"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_pods_come_back_and_only_with_their_shim_are_they_ready() {
+        let table = [
+            (PodState::Creating, true, Verdict::Remove),
+            (PodState::Creating, false, Verdict::Remove),
+            (PodState::Ready, true, Verdict::Keep),
+            (PodState::Ready, false, Verdict::ShimLost),
+            (PodState::NotReady, true, Verdict::EndShim),
+            (PodState::NotReady, false, Verdict::ShimLost),
+            (PodState::Removing, true, Verdict::Remove),
+            (PodState::Removing, false, Verdict::Remove),
+        ];
+        for (state, lives, expected) in table {
+            assert_eq!(verdict(state, lives), expected, "{state:?}, shim lives: {lives}");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! RunPodSandbox: record, start the shim, make the namespaces, connect the network, answer.
+//!
+//! A pod that could not be built is taken apart by the same act that removes one ([`super::tear_down`]): it can be
+//! repeated, whatever of the pod is there.
+
+use std::sync::Arc;
+
+use cradle_domain::lifecycle::pod::{PodEvent, PodState};
+use cradle_domain::{Class, Failure, PodId};
+use cradle_executor::pod::{PidShare, PodPlan, Share};
+use cradle_shim::protocol::{Reply, Request};
+use tokio::sync::mpsc;
+
+use crate::creations::{Creation, Entry};
+use crate::engine::Core;
+use crate::pod::{Pod, PodKey};
+use crate::ports::{Attachment, ShimEvent, ShimLink};
+use crate::spec::{NamespaceMode, PodSpec};
+use crate::{act, limits, pod_files, request};
+
+/// Runs a pod, or joins the same request.
+pub(crate) async fn run_pod(core: &Arc<Core>, spec: PodSpec) -> Result<PodId, Failure> {
+    check(&spec)?;
+    let id = PodId::from_random(cradle_sys::random::bytes().map_err(no_random)?);
+    let creation = match core.creations.enter(PodKey::of(&spec), spec, || id)? {
+        Entry::New(creation) => {
+            request::spawn(create(core.clone(), creation.clone()));
+            creation
+        }
+        Entry::Same(creation) => creation,
+    };
+    creation.wait().await?;
+    let state = core.pods.get(&creation.id).map(|pod| pod.state());
+    match state {
+        Some(PodState::Ready) => Ok(creation.id.clone()),
+        _ => Err(stopped(&creation.id)),
+    }
+}
+
+fn no_random(errno: rustix::io::Errno) -> Failure {
+    Failure::new(Class::Unavailable, format!("drawing a random id: {errno}"))
+}
+
+fn stopped(id: &PodId) -> Failure {
+    Failure::new(Class::Conflict, format!("the pod sandbox {id} of this name and attempt exists and was stopped"))
+        .with_hint("remove it first, or ask with the next attempt")
+}
+
+/// What no machine can do.
+fn check(spec: &PodSpec) -> Result<(), Failure> {
+    if !matches!(spec.handler.as_str(), "" | "cradle" | "runc") {
+        let text = format!("the runtime handler {:?} is not configured", spec.handler);
+        return Err(Failure::new(Class::NotFound, text).with_hint("this node has the handlers \"\" and \"cradle\""));
+    }
+    if spec.namespaces.user.is_some() {
+        return Err(Failure::new(Class::Unimplemented, "user namespaces for pods are not built yet"));
+    }
+    if spec.hostname.len() > limits::HOSTNAME_MAX_BYTES {
+        let text = format!("the host name {:?} is longer than {} bytes", spec.hostname, limits::HOSTNAME_MAX_BYTES);
+        return Err(Failure::new(Class::Invalid, text));
+    }
+    Ok(())
+}
+
+/// Creates the pod and tells all who wait.
+async fn create(core: Arc<Core>, creation: Arc<Creation<PodSpec, PodId>>) {
+    let cgroup = pod_cgroup(&core, &creation.spec, &creation.id);
+    let pod = Pod::new(creation.id.clone(), creation.spec.clone(), cgroup);
+    core.pods.insert(pod.id.clone(), pod.clone());
+    let building = pod.lane.write().await;
+    // As a task of its own: a panic in it ends this pod alone, and those who wait are told.
+    let build = request::spawn(build(core.clone(), pod.clone()));
+    let built = build.await.unwrap_or_else(|error| Err(Failure::new(Class::Bug, format!("building the pod: {error}"))));
+    let result = built.map_err(|failure| failure.context(format!("running pod {}/{}", pod.spec.namespace, pod.spec.name)));
+    drop(building);
+    if result.is_err() {
+        pod.observe(PodEvent::BuildFailed);
+        core.creations.forget(&pod.key, &pod.id);
+        act::tear_down::pod_or_repair(&core, &pod).await;
+    }
+    creation.finish(result);
+}
+
+async fn build(core: Arc<Core>, pod: Arc<Pod>) -> Result<(), Failure> {
+    core.ports.records.save_pod(&pod.record()).await?;
+    let (sender, events) = mpsc::channel::<ShimEvent>(limits::SHIM_EVENTS);
+    let link = core.ports.shims.launch(&pod.id, sender).await?;
+    pod.connect(link.clone());
+    request::spawn(act::events::take_events(core.clone(), pod.clone(), events));
+    let set_up = Request::SetUpPod(Box::new(pod_plan(&core, &pod.spec)));
+    let request_id = request::current();
+    let set_up = link.call(&request_id, set_up, Vec::new());
+    if pod.has_own_network() {
+        let (Reply::PodReady, descriptors) = set_up.await? else { return Err(wrong_answer()) };
+        let addresses = connect(&core, &pod, link.as_ref(), descriptors).await?;
+        pod.set_addresses(addresses);
+        pod_files::write(&core.settings, &core.pod_folder(&pod.id), &pod)?;
+    } else {
+        // Nothing in the files depends on the shim: they are written while it works.
+        let (written, ready) = tokio::join!(
+            async { pod_files::write(&core.settings, &core.pod_folder(&pod.id), &pod) },
+            set_up
+        );
+        written?;
+        ready?;
+    }
+    pod.observe(PodEvent::Built);
+    core.ports.records.save_pod(&pod.record()).await
+}
+
+fn wrong_answer() -> Failure {
+    Failure::new(Class::Bug, "the shim's answer was of another kind than the request's")
+}
+
+async fn connect(
+    core: &Core,
+    pod: &Pod,
+    link: &dyn ShimLink,
+    descriptors: Vec<std::os::fd::OwnedFd>,
+) -> Result<Vec<std::net::IpAddr>, Failure> {
+    let Ok([netlink, namespace_fd]) = <[_; 2]>::try_from(descriptors) else { return Err(wrong_answer()) };
+    let attachment = Attachment {
+        pod: pod.id.clone(),
+        name: pod.spec.name.clone(),
+        namespace: pod.spec.namespace.clone(),
+        uid: pod.spec.uid.clone(),
+        netlink,
+        namespace_fd,
+        namespace_path: format!("/proc/{}/ns/net", link.pid()).into(),
+        port_mappings: pod.spec.port_mappings.clone(),
+    };
+    let attached = core.ports.network.attach(attachment).await;
+    Ok(attached.map_err(|failure| failure.context("connecting the pod's network"))?.addresses)
+}
+
+/// The pod's own control group: the kubelet's, or one under our root.
+fn pod_cgroup(core: &Core, spec: &PodSpec, id: &PodId) -> String {
+    match spec.cgroup_parent.trim_end_matches('/') {
+        "" => format!("{}/{id}", core.settings.cgroup_root),
+        parent if parent.starts_with('/') => parent.to_owned(),
+        parent => format!("/{parent}"),
+    }
+}
+
+fn pod_plan(core: &Core, spec: &PodSpec) -> PodPlan {
+    let share = |mode: &NamespaceMode| if *mode == NamespaceMode::Node { Share::Host } else { Share::New };
+    let network = share(&spec.namespaces.network);
+    PodPlan {
+        network,
+        ipc: share(&spec.namespaces.ipc),
+        uts: network,
+        pid: match spec.namespaces.pid {
+            NamespaceMode::Pod => PidShare::Pod,
+            NamespaceMode::Node => PidShare::Host,
+            NamespaceMode::Container | NamespaceMode::Target(_) => PidShare::Container,
+        },
+        hostname: hostname(core, spec).to_owned(),
+        sysctls: sysctls(spec, network),
+        shm_size_bytes: limits::POD_SHM_BYTES,
+    }
+}
+
+/// The name that the pod's processes see.
+pub(crate) fn hostname<'a>(core: &'a Core, spec: &'a PodSpec) -> &'a str {
+    if spec.hostname.is_empty() && spec.namespaces.network == NamespaceMode::Node {
+        &core.settings.hostname
+    } else {
+        &spec.hostname
+    }
+}
+
+/// The request's sysctls and, before them, what Kubernetes' users take for granted in a network namespace of the pod's:
+/// every user may bind low ports and ping.
+fn sysctls(spec: &PodSpec, network: Share) -> Vec<(String, String)> {
+    let defaults = [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")];
+    let defaults = defaults.into_iter().filter(|(name, _)| network == Share::New && !spec.sysctls.contains_key(*name));
+    let defaults = defaults.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    defaults.chain(spec.sysctls.iter().map(|(name, value)| (name.clone(), value.clone()))).collect()
+}

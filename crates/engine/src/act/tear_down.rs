@@ -1,0 +1,141 @@
+//! Taking pods and containers apart, whatever of them is there. Every step may be repeated and succeeds when nothing is
+//! left; all steps are tried and all errors told. Stopping, removing, undoing a failed creation and repairing after a
+//! crash are these functions.
+
+use std::sync::Arc;
+
+use cradle_domain::lifecycle::pod::PodState;
+use cradle_domain::{Class, Failure};
+use cradle_executor::cgroup::Cgroup;
+use cradle_shim::protocol::Request;
+
+use crate::container::Container;
+use crate::engine::Core;
+use crate::pod::Pod;
+use crate::{limits, request};
+
+/// Ends the shim and with it every process of the pod; what it told last has been dealt with when this returns.
+pub(crate) async fn end_shim(pod: &Pod) -> Result<(), Failure> {
+    pod.begin_ending();
+    let Some(link) = pod.link() else { return Ok(()) };
+    if let Err(failure) = link.call(&request::current(), Request::Shutdown, Vec::new()).await {
+        tracing::warn!(pod = %pod.id, %failure, "the shim did not end by itself and is killed");
+    }
+    // It has nothing left to do: after its answer it ends, and without one it must.
+    if tokio::time::timeout(limits::SHIM_ANSWER / 10, pod.shim_gone()).await.is_ok() {
+        return Ok(());
+    }
+    link.kill();
+    tokio::time::timeout(limits::SHIM_ANSWER, pod.shim_gone()).await.map_err(|_| {
+        let text = format!("the shim of pod {} (process {}) cannot be killed", pod.id, link.pid());
+        Failure::new(Class::Busy, text).with_hint("it hangs in the kernel: see its stack in /proc")
+    })
+}
+
+/// Disconnects the pod's network.
+pub(crate) async fn network(core: &Core, pod: &Pod) -> Result<(), Failure> {
+    if !pod.has_own_network() {
+        return Ok(());
+    }
+    let detached = core.ports.network.detach(&pod.id).await;
+    detached.map_err(|failure| failure.context("disconnecting the pod's network"))
+}
+
+/// Removes all of a container but its entry in memory: processes, control group, writable layer, record.
+pub(crate) async fn container(core: &Core, pod: &Pod, container: &Container) -> Result<(), Failure> {
+    let mut errors = Errors::default();
+    if let Some(link) = pod.link() {
+        let request = Request::RemoveContainer { container: container.id.clone() };
+        errors.take(link.call(&request::current(), request, Vec::new()).await.map(|_| ()));
+    } else {
+        errors.take(remove_group(core, container.cgroup.clone()).await);
+    }
+    if errors.is_empty() {
+        errors.take(core.ports.images.discard(&container.id).await);
+    }
+    // The record is the intention to do all this: it goes last, and only when all is done.
+    if errors.is_empty() {
+        errors.take(core.ports.records.remove_container(&container.pod, &container.id).await);
+    }
+    errors.result(format!("removing container {}", container.id))
+}
+
+/// Removes all of a pod, its entry in memory last.
+pub(crate) async fn pod(core: &Core, pod: &Pod) -> Result<(), Failure> {
+    let mut errors = Errors::default();
+    // The intention first: a daemon that comes back goes on with it. Without a record there is nothing to come back to.
+    errors.take(core.ports.records.save_pod(&pod.record()).await);
+    errors.take(end_shim(pod).await);
+    for each in pod.containers() {
+        let removed = container(core, pod, &each).await;
+        if removed.is_ok() {
+            forget_container(core, pod, &each);
+        }
+        errors.take(removed);
+    }
+    errors.take(network(core, pod).await);
+    if pod.cgroup.starts_with(&format!("{}/", core.settings.cgroup_root)) {
+        errors.take(remove_group(core, pod.cgroup.clone()).await);
+    }
+    if errors.is_empty() {
+        errors.take(core.ports.records.remove_pod(&pod.id).await);
+    }
+    let result = errors.result(format!("taking pod {} apart", pod.id));
+    match &result {
+        Ok(()) => core.pods.remove(&pod.id),
+        Err(failure) => pod.set_leftovers(vec![failure.to_string()]),
+    }
+    result
+}
+
+/// Removes a pod that nobody sees any more; what cannot be undone now is left to the repairer.
+pub(crate) async fn pod_or_repair(core: &Core, target: &Arc<Pod>) {
+    debug_assert!(target.state() == PodState::Removing, "a visible pod must not vanish");
+    if let Err(failure) = pod(core, target).await {
+        tracing::warn!(pod = %target.id, %failure, "left to the repairer");
+        core.repairs.add(target.id.clone());
+    }
+}
+
+/// Takes a removed container out of memory.
+pub(crate) fn forget_container(core: &Core, pod: &Pod, container: &Container) {
+    core.containers.remove(&container.id);
+    pod.remove_container(&container.id);
+    pod.creations.forget(&crate::pod::ContainerKey::of(&container.spec), &container.id);
+}
+
+/// Kills whatever is in a control group and removes it with all below it.
+async fn remove_group(core: &Core, path: String) -> Result<(), Failure> {
+    let layout = core.settings.layout.clone();
+    let removing = tokio::task::spawn_blocking(move || -> Result<(), Failure> {
+        let group = Cgroup::open(&path, &layout)?;
+        group.kill()?;
+        Ok(group.remove()?)
+    });
+    removing.await.unwrap_or_else(|error| Err(Failure::new(Class::Bug, format!("removing a control group: {error}"))))
+}
+
+/// Collects the errors of steps that are all tried.
+#[derive(Default)]
+struct Errors {
+    all: Vec<Failure>,
+}
+
+impl Errors {
+    fn take(&mut self, result: Result<(), Failure>) {
+        self.all.extend(result.err());
+    }
+
+    fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// The first error's class, and all texts.
+    fn result(self, doing: String) -> Result<(), Failure> {
+        let mut all = self.all.into_iter();
+        let Some(first) = all.next() else { return Ok(()) };
+        let more: Vec<_> = all.map(|failure| failure.to_string()).collect();
+        let doing = if more.is_empty() { doing } else { format!("{doing} (also: {})", more.join("; ")) };
+        Err(first.context(doing))
+    }
+}

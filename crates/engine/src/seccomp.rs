@@ -1,0 +1,62 @@
+//! Seccomp profiles as requests name them, as OCI profiles; the default one is made once for each set of capabilities.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cradle_domain::{Class, Failure};
+use oci_spec::runtime::{Capability, LinuxSeccomp};
+use cradle_executor::seccomp::{self, Architecture};
+
+use crate::limits;
+use crate::spec::Profile;
+
+/// Default profiles by capabilities. Their number is bounded by dropping all when it grows: it is a cache.
+#[derive(Default)]
+pub(crate) struct Profiles {
+    defaults: Mutex<HashMap<Vec<Capability>, Arc<LinuxSeccomp>>>,
+}
+
+const CACHED: usize = 64;
+
+impl Profiles {
+    /// The OCI profile for a request's; none: unconfined.
+    ///
+    /// # Errors
+    /// The file of a localhost profile cannot be read, or is no profile.
+    pub fn resolve(&self, profile: &Profile, capabilities: &[Capability]) -> Result<Option<LinuxSeccomp>, Failure> {
+        match profile {
+            Profile::Unset | Profile::Unconfined => Ok(None),
+            Profile::RuntimeDefault => Ok(Some(self.default_for(capabilities))),
+            Profile::Localhost(path) => read(path, capabilities).map(Some),
+        }
+    }
+
+    fn default_for(&self, capabilities: &[Capability]) -> LinuxSeccomp {
+        let mut defaults = self.defaults.lock().unwrap_or_else(PoisonError::into_inner);
+        if defaults.len() >= CACHED {
+            defaults.clear();
+        }
+        let made = || Arc::new(seccomp::runtime_default(capabilities, Architecture::native()));
+        LinuxSeccomp::clone(defaults.entry(capabilities.to_vec()).or_insert_with(made))
+    }
+}
+
+fn read(path: &str, capabilities: &[Capability]) -> Result<LinuxSeccomp, Failure> {
+    let failed = |class, why: String| {
+        Failure::new(class, format!("the seccomp profile {path:?}: {why}"))
+            .with_hint("a Localhost profile is a JSON file on this node, by absolute path")
+    };
+    if !path.starts_with('/') {
+        return Err(failed(Class::Invalid, "its path is not absolute".into()));
+    }
+    let file = std::fs::File::open(path).map_err(|error| failed(Class::Invalid, error.to_string()))?;
+    let mut json = Vec::new();
+    let read = file.take(limits::SECCOMP_PROFILE_MAX_BYTES + 1).read_to_end(&mut json);
+    read.map_err(|error| failed(Class::Unavailable, error.to_string()))?;
+    if json.len() as u64 > limits::SECCOMP_PROFILE_MAX_BYTES {
+        return Err(failed(Class::Invalid, format!("it is larger than {} bytes", limits::SECCOMP_PROFILE_MAX_BYTES)));
+    }
+    seccomp::parse_profile(&json, capabilities, Architecture::native())
+        .map_err(|error| failed(Class::Invalid, cradle_domain::failure::Chain(&error).to_string()))
+}

@@ -1,0 +1,245 @@
+//! Starting a shim, and connecting to one that runs.
+
+use std::ffi::CString;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cradle_domain::{Class, Classified, PodId};
+use cradle_executor::cgroup::{self, Layout};
+use cradle_shim::protocol::{Reply, Request, VERSION};
+use cradle_sys::spawn::{Program, spawn};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::sync::mpsc;
+
+use super::link::Link;
+use super::{Launcher, SOCKET_PATH_MAX_BYTES};
+use crate::limits;
+use crate::ports::{ShimEvent, ShimLink};
+
+/// At a start of the daemon a longer log of the shims is begun anew.
+const LOG_MAX_BYTES: u64 = 16 * 1024 * 1024;
+/// Shims that wait to be accepted: one daemon connects at a time.
+const BACKLOG: i32 = 4;
+/// Numbers of the descriptors that a shim finds open.
+const LISTENER: i32 = 3;
+const CONNECTION: i32 = 4;
+const LOG: i32 = 5;
+
+/// Shims cannot be started from here.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the shim program {}", path.display())]
+    Program { path: PathBuf, source: io::Error },
+    #[error("opening the shims' log {}", path.display())]
+    Log { path: PathBuf, source: io::Error },
+    #[error("the state folder {} is too long for the sockets of shims: at most {max} bytes", path.display())]
+    TooLong { path: PathBuf, max: usize },
+}
+
+impl Classified for OpenError {
+    fn class(&self) -> Class {
+        Class::Invalid
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            OpenError::Program { .. } => Some("install cradle-shim beside cradled, or set `shim` to its path".into()),
+            OpenError::Log { .. } => None,
+            OpenError::TooLong { .. } => Some("choose a shorter `state`".into()),
+        }
+    }
+}
+
+/// A shim could not be started or reached.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LaunchError {
+    #[error("making the socket {} for the shim", path.display())]
+    Socket { path: PathBuf, source: io::Error },
+    #[error("starting the shim of pod {pod}")]
+    Spawn { pod: PodId, source: io::Error },
+    #[error("connecting to the shim of pod {pod}")]
+    Connect { pod: PodId, source: io::Error },
+    #[error("the shim of pod {pod} did not say hello")]
+    Hello { pod: PodId, why: String },
+}
+
+impl Classified for LaunchError {
+    fn class(&self) -> Class {
+        let (LaunchError::Socket { source, .. } | LaunchError::Spawn { source, .. } | LaunchError::Connect { source, .. }) =
+            self
+        else {
+            return Class::Unavailable;
+        };
+        match source.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+            Some(rustix::io::Errno::AGAIN | rustix::io::Errno::NOMEM | rustix::io::Errno::MFILE) => Class::Exhausted,
+            Some(rustix::io::Errno::NFILE | rustix::io::Errno::NOSPC | rustix::io::Errno::NOBUFS) => Class::Exhausted,
+            _ => Class::Unavailable,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            LaunchError::Hello { why, .. } => Some(why.clone()),
+            LaunchError::Socket { .. } | LaunchError::Spawn { .. } | LaunchError::Connect { .. } => {
+                (self.class() == Class::Exhausted)
+                    .then(|| "the machine is out of processes, descriptors, memory or space".into())
+            }
+        }
+    }
+}
+
+impl Launcher {
+    /// Prepares the start of shims from `program`, for the pods recorded under `state`.
+    ///
+    /// # Errors
+    /// The program is not there, or the log cannot be opened.
+    pub fn open(program: &Path, state: &Path, shims_cgroup: String, layout: Layout) -> Result<Self, OpenError> {
+        let missing = |source| OpenError::Program { path: program.into(), source };
+        let canonical = program.canonicalize().map_err(missing)?;
+        let program = CString::new(canonical.as_os_str().as_bytes()).map_err(|error| missing(error.into()))?;
+        let pods = state.join("pods");
+        let socket = pods.as_os_str().len() + cradle_domain::id::ID_DIGITS + "//shim.sock".len();
+        if socket > SOCKET_PATH_MAX_BYTES {
+            let max = SOCKET_PATH_MAX_BYTES - (socket - state.as_os_str().len());
+            return Err(OpenError::TooLong { path: state.into(), max });
+        }
+        let path = state.join("shims.log");
+        let open = || {
+            let log = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+            if log.metadata()?.len() > LOG_MAX_BYTES {
+                log.set_len(0)?;
+            }
+            Ok(log)
+        };
+        let log: File = open().map_err(|source| OpenError::Log { path: path.clone(), source })?;
+        Ok(Launcher { program, pods, log, cgroup: shims_cgroup, layout })
+    }
+}
+
+/// Starts a pod's shim. Its first request is already in its socket when it begins.
+pub(super) async fn launch(
+    launcher: &Launcher,
+    pod: &PodId,
+    events: mpsc::Sender<ShimEvent>,
+) -> Result<Arc<dyn ShimLink>, LaunchError> {
+    let folder = launcher.folder(pod);
+    let path = folder.join("shim.sock");
+    let socket_error = |source: io::Error| LaunchError::Socket { path: path.clone(), source };
+    let listener = listen(&path).map_err(socket_error)?;
+    let (ours, theirs) = pair().map_err(socket_error)?;
+    let pid = spawn_shim(launcher, pod, &folder, [&listener, &theirs])
+        .map_err(|source| LaunchError::Spawn { pod: pod.clone(), source })?;
+    // The process is our child and not reaped by anyone else: its id cannot be another's.
+    let pidfd = open_pidfd(pid).map_err(|source| LaunchError::Spawn { pod: pod.clone(), source })?;
+    reap(pidfd.try_clone().map_err(|source| LaunchError::Spawn { pod: pod.clone(), source })?);
+    let (group, layout) = (launcher.cgroup.clone(), launcher.layout.clone());
+    // On cgroup v1 this may wait for a grace period of the kernel: beside the pod's set-up, not before it.
+    tokio::task::spawn_blocking(move || {
+        let Some(process) = Pid::from_raw(pid) else { return };
+        if let Err(error) = cgroup::move_process(process, &group, &layout) {
+            tracing::warn!(pid, group, error = %cradle_domain::failure::Chain(&error), "a shim stays in the daemon's control group");
+        }
+    });
+    let link = Link::start(ours, pid, pidfd, events).map_err(|source| LaunchError::Connect { pod: pod.clone(), source })?;
+    Ok(link)
+}
+
+fn spawn_shim(launcher: &Launcher, pod: &PodId, folder: &Path, sockets: [&OwnedFd; 2]) -> io::Result<i32> {
+    let word = |text: &[u8]| CString::new(text).map_err(io::Error::from);
+    let arguments = [
+        word(b"cradle-shim")?,
+        word(b"--pod")?,
+        word(pod.as_str().as_bytes())?,
+        word(b"--dir")?,
+        word(folder.as_os_str().as_bytes())?,
+    ];
+    spawn(&Program {
+        path: &launcher.program,
+        arguments: &arguments,
+        environment: &[],
+        descriptors: &[
+            (sockets[0].as_fd(), LISTENER),
+            (sockets[1].as_fd(), CONNECTION),
+            (launcher.log.as_fd(), LOG),
+        ],
+    })
+}
+
+/// Reaps a shim that this daemon started, whenever it ends; later daemons are not its parent and need not.
+fn reap(pidfd: OwnedFd) {
+    tokio::spawn(async move {
+        let Ok(pidfd) = tokio::io::unix::AsyncFd::register_with_interest(pidfd, tokio::io::Interest::READABLE) else { return };
+        if pidfd.readable().await.is_ok() {
+            let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOHANG;
+            // It is dead: there is nothing to wait for, and an error means that it was no child of ours.
+            let _ = rustix::process::waitid(rustix::process::WaitId::PidFd(pidfd.get_ref().as_fd()), options);
+        }
+    });
+}
+
+/// Connects to the shim of a pod; none: nobody listens on its socket.
+pub(super) async fn connect(
+    launcher: &Launcher,
+    pod: &PodId,
+    events: mpsc::Sender<ShimEvent>,
+) -> Result<Option<Arc<dyn ShimLink>>, LaunchError> {
+    let path = launcher.folder(pod).join("shim.sock");
+    let failed = |source: io::Error| LaunchError::Connect { pod: pod.clone(), source };
+    let socket = match dial(&path) {
+        Ok(socket) => socket,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let hello = Link::start_unknown(socket, events).map_err(failed)?;
+    let asked = hello.call_within(limits::SHIM_LAUNCH, "-", Request::Hello { version: VERSION }, Vec::new()).await;
+    let why = |why: String| LaunchError::Hello { pod: pod.clone(), why };
+    let Reply::Greeting(greeting) = asked.map_err(|failure| why(failure.to_string()))?.0 else {
+        return Err(why("its answer was of another kind".into()));
+    };
+    if greeting.pod != *pod {
+        return Err(why(format!("it is the shim of pod {}", greeting.pod)));
+    }
+    let pidfd = open_pidfd(greeting.pid).map_err(failed)?;
+    hello.identify(greeting.pid, pidfd);
+    Ok(Some(hello))
+}
+
+fn open_pidfd(pid: i32) -> io::Result<OwnedFd> {
+    let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+fn socket() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
+}
+
+fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
+}
+
+fn listen(path: &Path) -> io::Result<OwnedFd> {
+    let socket = socket()?;
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+fn dial(path: &Path) -> io::Result<OwnedFd> {
+    let socket = socket()?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}

@@ -1,0 +1,222 @@
+//! One connection to one shim: requests are numbered and answered in any order; what is told unasked goes to the pod.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use cradle_domain::{Class, Failure};
+use cradle_shim::protocol::{Frame, Refusal, Reply, Request};
+use cradle_shim::wire::{self, Message, RECEIVE_BUFFER_BYTES, ReceiveMessageError};
+use rustix::process::Signal;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::limits;
+use crate::ports::{Act, ShimEvent, ShimLink};
+
+type Answer = Result<(Reply, Vec<OwnedFd>), Refusal>;
+
+/// A connection to a shim. It ends when the shim does, or when nobody holds it any more.
+pub(super) struct Link {
+    socket: AsyncFd<OwnedFd>,
+    pid: AtomicI32,
+    pidfd: OnceLock<OwnedFd>,
+    sequence: AtomicU64,
+    /// Requests that await their answer; none once the connection has ended.
+    waiting: Mutex<Option<HashMap<u64, oneshot::Sender<Answer>>>>,
+}
+
+impl Link {
+    /// Speaks to the shim with this process id.
+    pub fn start(socket: OwnedFd, pid: i32, pidfd: OwnedFd, events: mpsc::Sender<ShimEvent>) -> io::Result<Arc<Self>> {
+        let link = Self::start_unknown(socket, events)?;
+        link.identify(pid, pidfd);
+        Ok(link)
+    }
+
+    /// Speaks to a shim whose process is not known before its greeting.
+    pub fn start_unknown(socket: OwnedFd, events: mpsc::Sender<ShimEvent>) -> io::Result<Arc<Self>> {
+        let link = Arc::new(Link {
+            socket: AsyncFd::register_with_interest(socket, Interest::READABLE | Interest::WRITABLE)?,
+            pid: AtomicI32::new(0),
+            pidfd: OnceLock::new(),
+            sequence: AtomicU64::new(1),
+            waiting: Mutex::new(Some(HashMap::new())),
+        });
+        tokio::spawn(Reader { link: link.clone(), events }.run());
+        Ok(link)
+    }
+
+    /// Enters the shim's process.
+    pub fn identify(&self, pid: i32, pidfd: OwnedFd) {
+        self.pid.store(pid, Ordering::Relaxed);
+        // The first one stays: a link has one shim.
+        let _ = self.pidfd.set(pidfd);
+    }
+
+    /// Sends a request and waits for its answer, at most for `bound`.
+    pub async fn call_within(
+        &self,
+        bound: Duration,
+        request_id: &str,
+        body: Request,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(Reply, Vec<OwnedFd>), Failure> {
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = oneshot::channel();
+        self.expect(sequence, sender)?;
+        let frame = Frame::Request { sequence, request_id: request_id.to_owned(), body };
+        let answered = async {
+            self.send(Message { frame, descriptors }).await?;
+            receiver.await.map_err(|_| lost())
+        };
+        let answered = tokio::time::timeout(bound, answered).await;
+        if !matches!(answered, Ok(Ok(_))) {
+            self.waiting().as_mut().and_then(|waiting| waiting.remove(&sequence));
+        }
+        answered.map_err(|_| silent(self.pid.load(Ordering::Relaxed), bound))??.map_err(refused)
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Option<HashMap<u64, oneshot::Sender<Answer>>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn expect(&self, sequence: u64, sender: oneshot::Sender<Answer>) -> Result<(), Failure> {
+        let mut waiting = self.waiting();
+        let waiting = waiting.as_mut().ok_or_else(lost)?;
+        if waiting.len() >= limits::SHIM_REQUESTS_IN_FLIGHT {
+            let text = format!("the shim already has {} requests to answer", limits::SHIM_REQUESTS_IN_FLIGHT);
+            return Err(Failure::new(Class::Busy, text));
+        }
+        waiting.insert(sequence, sender);
+        Ok(())
+    }
+
+    async fn send(&self, message: Message) -> Result<(), Failure> {
+        let encoded = wire::encode(message).map_err(|error| {
+            Failure::new(Class::Invalid, cradle_domain::failure::Chain(&error).to_string()).context("asking the shim")
+        })?;
+        loop {
+            match wire::send(self.socket.get_ref(), &encoded) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let mut ready = self.socket.writable().await.map_err(|_| lost())?;
+                    ready.clear_ready();
+                }
+                Err(_) => return Err(lost()),
+                Ok(()) => return Ok(()),
+            }
+        }
+    }
+}
+
+impl ShimLink for Link {
+    fn call<'a>(
+        &'a self,
+        request_id: &'a str,
+        request: Request,
+        descriptors: Vec<OwnedFd>,
+    ) -> Act<'a, (Reply, Vec<OwnedFd>)> {
+        let bound = match &request {
+            Request::StartContainer(_) | Request::StartExec(_) | Request::SetUpPod(_) => limits::SHIM_START,
+            Request::Shutdown | Request::KillContainer { .. } => limits::SHIM_SHUTDOWN,
+            Request::Hello { .. }
+            | Request::Signal { .. }
+            | Request::RemoveContainer { .. }
+            | Request::ReopenLog { .. }
+            | Request::Resize { .. }
+            | Request::Attach { .. }
+            | Request::Dial { .. } => limits::SHIM_ANSWER,
+        };
+        Box::pin(self.call_within(bound, request_id, request, descriptors))
+    }
+
+    fn pid(&self) -> i32 {
+        self.pid.load(Ordering::Relaxed)
+    }
+
+    fn kill(&self) {
+        if let Some(pidfd) = self.pidfd.get() {
+            // An error means that it is dead.
+            let _ = rustix::process::pidfd_send_signal(pidfd.as_fd(), Signal::KILL);
+        }
+    }
+}
+
+/// Takes what arrives until the connection ends.
+struct Reader {
+    link: Arc<Link>,
+    events: mpsc::Sender<ShimEvent>,
+}
+
+impl Reader {
+    async fn run(self) {
+        // Only as large as what arrives makes it: most messages are answers of a few bytes.
+        while let Ok(mut ready) = self.link.socket.readable().await {
+            match receive(&self.link.socket) {
+                Ok(message) => {
+                    if self.take(message).await.is_err() {
+                        break;
+                    }
+                }
+                Err(error) if error.is_would_block() => ready.clear_ready(),
+                Err(error) => {
+                    if !error.is_closed() {
+                        let error = cradle_domain::failure::Chain(&error);
+                        tracing::warn!(shim = self.link.pid(), %error, "the connection to a shim is given up");
+                    }
+                    break;
+                }
+            }
+        }
+        // Those who wait are told by the end of their channel.
+        self.link.waiting().take();
+        // The pod may be gone.
+        let _ = self.events.send(ShimEvent::Lost).await;
+    }
+
+    async fn take(&self, message: Message) -> Result<(), ()> {
+        match message.frame {
+            Frame::Reply { sequence, body } => {
+                let sender = self.link.waiting().as_mut().and_then(|waiting| waiting.remove(&sequence));
+                if let Some(sender) = sender {
+                    // The asker may have given up.
+                    let _ = sender.send(body.map(|reply| (reply, message.descriptors)));
+                }
+                Ok(())
+            }
+            Frame::Event(event) => self.events.send(ShimEvent::Told(event)).await.map_err(|_| ()),
+            Frame::Request { .. } | Frame::InMemfd { .. } => Err(()),
+        }
+    }
+}
+
+thread_local! {
+    /// One buffer a thread, not one a pod.
+    static BUFFER: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; RECEIVE_BUFFER_BYTES]);
+}
+
+fn receive(socket: &AsyncFd<OwnedFd>) -> Result<Message, ReceiveMessageError> {
+    BUFFER.with_borrow_mut(|buffer| wire::receive(socket.get_ref(), buffer))
+}
+
+fn lost() -> Failure {
+    Failure::new(Class::Unavailable, "the pod's shim is gone")
+        .with_hint("the pod is not ready; the kubelet stops and recreates it")
+}
+
+fn silent(pid: i32, bound: Duration) -> Failure {
+    Failure::new(Class::Deadline, format!("the shim (process {pid}) did not answer within {} s", bound.as_secs()))
+        .with_hint("it may wait for a hung file system: see its stack in /proc")
+}
+
+fn refused(refusal: Refusal) -> Failure {
+    let failure = Failure::new(refusal.class, refusal.message);
+    match refusal.hint {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
+    }
+}

@@ -1,0 +1,73 @@
+//! Real shims: started with posix_spawn(3), found again by their socket, spoken to over `SOCK_SEQPACKET`.
+//!
+//! ```text
+//! <state>/pods/<pod>/shim.sock   listening, for a daemon that comes back
+//! <state>/pods/<pod>/exits/…     exit records
+//! <state>/shims.log              what all shims log
+//! ```
+
+mod launch;
+mod link;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use cradle_domain::{ContainerId, PodId};
+use cradle_executor::cgroup::Layout;
+use cradle_shim::protocol::{ContainerReport, ExitRecord};
+use tokio::sync::mpsc;
+
+use crate::ports::{Act, ShimEvent, ShimLink, Shims};
+
+pub use launch::OpenError;
+
+/// Longest path of a socket: `sun_path` has 108 bytes with the terminator (unix(7)).
+const SOCKET_PATH_MAX_BYTES: usize = 107;
+
+/// Larger exit records are no records.
+const EXIT_RECORD_MAX_BYTES: u64 = 64 * 1024;
+
+/// Starts and finds the shims of one state folder.
+pub struct Launcher {
+    program: std::ffi::CString,
+    pods: PathBuf,
+    log: File,
+    /// Where shims live: out of the daemon's own group, and in none of a pod's.
+    cgroup: String,
+    layout: Layout,
+}
+
+impl Launcher {
+    fn folder(&self, pod: &PodId) -> PathBuf {
+        self.pods.join(pod.as_str())
+    }
+}
+
+impl Shims for Launcher {
+    fn launch<'a>(
+        &'a self,
+        pod: &'a PodId,
+        events: mpsc::Sender<ShimEvent>,
+    ) -> Act<'a, std::sync::Arc<dyn ShimLink>> {
+        Box::pin(async move { Ok(launch::launch(self, pod, events).await?) })
+    }
+
+    fn connect<'a>(
+        &'a self,
+        pod: &'a PodId,
+        events: mpsc::Sender<ShimEvent>,
+    ) -> Act<'a, Option<std::sync::Arc<dyn ShimLink>>> {
+        Box::pin(async move { Ok(launch::connect(self, pod, events).await?) })
+    }
+
+    fn exit_record(&self, pod: &PodId, container: &ContainerId) -> Option<ContainerReport> {
+        read_exit_record(&self.folder(pod).join("exits").join(container.as_str()))
+    }
+}
+
+fn read_exit_record(path: &Path) -> Option<ContainerReport> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(EXIT_RECORD_MAX_BYTES).read_to_end(&mut bytes).ok()?;
+    ExitRecord::decode(&bytes).map(|record| record.report)
+}
