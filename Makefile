@@ -44,4 +44,4 @@ install: build ## programs, systemd unit and a sample configuration to $(DESTDIR
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(DIST)/cradled $(DIST)/cradle $(DIST)/cradle-shim
 	install -d $(DESTDIR)/etc/systemd/system $(DESTDIR)/etc/cradle/certs.d
 	sed 's|/usr/local|$(PREFIX)|g' deploy/cradle.service > $(DESTDIR)/etc/systemd/system/cradle.service
-	test -e $(DESTDIR)/etc/cradle/cradled.toml || install -m 644 deploy/cradled.toml $(DESTDIR)/etc/cradle/cradled.toml
+	test -e $(DESTDIR)/etc/cradle/config.toml || install -m 644 deploy/config.toml $(DESTDIR)/etc/cradle/config.toml

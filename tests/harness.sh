@@ -51,14 +51,14 @@ place_make() {
     PLACE=$(mktemp -d "${TMPDIR:-/tmp}/cradle-$1.XXXXXX")
     BRIDGE=crdl-t$slot SUBNET=10.231.$slot.0/24 SOCKET=$PLACE/cradle.sock DAEMON_LOG=$PLACE/daemon.log
     mkdir -p "$PLACE"/{root,state,logs}
-    export CRADLE_SOCKET=$SOCKET
     trap place_remove EXIT
 }
 
 # daemon_start [FLAG...]: starts the daemon and waits until it answers.
 daemon_start() {
-    "$DIST/cradled" --root "$PLACE/root" --state "$PLACE/state" --socket "$SOCKET" --registry-config-path "$CERTS_D" \
-        --bridge "$BRIDGE" --subnets "$SUBNET" --log-level "${LOG_LEVEL:-info}" --log-format text "$@" >> "$DAEMON_LOG" 2>&1 &
+    "$DIST/cradled" --config /dev/null --root "$PLACE/root" --state "$PLACE/state" --socket "$SOCKET" \
+        --registry.config_path "$CERTS_D" --network.bridge "$BRIDGE" --network.subnets "$SUBNET" \
+        --log.level "${LOG_LEVEL:-info}" --log.format text "$@" >> "$DAEMON_LOG" 2>&1 &
     echo $! > "$PLACE/daemon.pid"
     until_true 10 daemon_answers || { tail -20 "$DAEMON_LOG" >&2; die "the daemon did not answer within 10 s; its log is above"; }
 }

@@ -35,7 +35,7 @@ check systemd_is_pid_1 grep -qx systemd /proc/1/comm
 mkdir -p /data/cradle /var/lib/cradle && mount --bind /data/cradle /var/lib/cradle
 install -m 755 /host/bin/* /usr/local/bin/
 mkdir -p /etc/cradle/certs.d/_default
-cp /host/deploy/cradled.toml /etc/cradle/
+cp /host/deploy/config.toml /etc/cradle/
 cp /host/deploy/cradle.service /etc/systemd/system/
 printf 'server = "http://%s"\n[host."http://%s"]\ncapabilities = ["pull", "resolve"]\n' "$REGISTRY" "$REGISTRY" > /etc/cradle/certs.d/_default/hosts.toml
 cat > /run/registry.yml << YML

@@ -4,6 +4,7 @@
 mod edges;
 mod lengths;
 mod names;
+mod rpcs;
 mod source;
 mod text;
 mod unsafe_code;
@@ -58,6 +59,7 @@ pub fn violations(root: &Path) -> Result<Vec<Violation>> {
         }
     }
     found.extend(edges::violations(&edges::read(root)?, &edges::read_manifests(root)?));
+    found.extend(rpcs::violations(&rpcs::read(root)?));
     found.extend(tokio_in_shim(root)?);
     found.sort();
     Ok(found)

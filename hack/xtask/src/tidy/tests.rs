@@ -1,7 +1,7 @@
 //! Each rule is broken once here, and kept once.
 
 use super::source::blank;
-use super::{Source, Violation, edges, lengths, names, text, unsafe_code};
+use super::{Source, Violation, edges, lengths, names, rpcs, text, unsafe_code};
 
 fn lines(found: &[Violation]) -> Vec<usize> {
     found.iter().map(|violation| violation.line).collect()
@@ -114,4 +114,20 @@ fn edges_are_compared_both_ways() -> anyhow::Result<()> {
     );
     assert!(edges::parse("no block").is_err());
     Ok(())
+}
+
+#[test]
+fn the_page_tells_of_every_rpc_what_the_code_does() {
+    let (told_there, told_missing) =
+        rpcs::told("| RPC | |\n|---|---|\n| Version, Gone | yes |\n| Exec | answers UNIMPLEMENTED |\n");
+    let told = rpcs::Rpcs {
+        published: rpcs::published(
+            "rpc r.v1.S.Version r.v1.A r.v1.B\nrpc r.v1.S.Exec x y\nrpc r.v1.S.Attach x y\nfield a b\n",
+        ),
+        missing: rpcs::missing("        exec(A) -> B, \"Exec\";\n        attach(A)\n            -> B, \"Attach\";\n"),
+        told_there,
+        told_missing,
+    };
+    let found: Vec<String> = rpcs::violations(&told).iter().map(|violation| violation.message.clone()).collect();
+    assert_eq!(found, ["Gone does not do what is said: is there", "say that Attach answers UNIMPLEMENTED"]);
 }
