@@ -8,7 +8,7 @@ use std::sync::Arc;
 use cradle_domain::lifecycle::container::ContainerState;
 use cradle_domain::lifecycle::pod::PodState;
 use cradle_domain::{ContainerId, Digest, PodId, Reference, Signal, Timestamp};
-use cradle_shim::protocol::Exit;
+pub use cradle_shim::protocol::Exit;
 use serde::{Deserialize, Serialize};
 
 use crate::spec::{ContainerSpec, PodSpec, Resources};

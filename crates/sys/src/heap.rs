@@ -23,6 +23,20 @@ pub fn keep_small() {
     }
 }
 
+/// Arenas that threads share (`M_ARENA_MAX`): each one more keeps free memory of its own.
+#[cfg(target_env = "gnu")]
+const ARENAS_MAX: libc::c_int = 2;
+
+/// Keeps a process of many threads small: by default each of eight threads a processor may have an arena of its own.
+pub fn share_arenas() {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: mallopt only changes numbers of the allocator and may be called at any time.
+        let shared = unsafe { libc::mallopt(libc::M_ARENA_MAX, ARENAS_MAX) };
+        debug_assert!(shared == 1, "glibc knows this parameter");
+    }
+}
+
 /// Gives all free pages of the heap back to the kernel (malloc_trim(3)).
 pub fn trim() {
     #[cfg(target_env = "gnu")]
