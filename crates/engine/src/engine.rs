@@ -12,7 +12,6 @@ use std::time::Duration;
 use cradle_domain::lifecycle::container::ContainerState;
 use cradle_domain::lifecycle::pod::PodState;
 use cradle_domain::{Class, ContainerId, Failure, PodId};
-use cradle_executor::cgroup::Layout;
 use cradle_executor::plan::Facts;
 
 use crate::act;
@@ -20,19 +19,11 @@ use crate::act::repair::Repairs;
 use crate::container::Container;
 use crate::creations::Creations;
 use crate::pod::{Pod, PodKey};
-use crate::ports::{Images, PodNetwork, Records, Shims};
+use crate::ports::Ports;
 use crate::request;
 use crate::seccomp::Profiles;
 use crate::spec::{ContainerSpec, PodSpec, Resources};
 use crate::view::{ContainerView, PodView};
-
-/// The world, as the engine sees it.
-pub struct Ports {
-    pub records: Arc<dyn Records>,
-    pub images: Arc<dyn Images>,
-    pub network: Arc<dyn PodNetwork>,
-    pub shims: Arc<dyn Shims>,
-}
 
 /// What the operator chose and the machine is.
 pub struct Settings {
@@ -42,7 +33,6 @@ pub struct Settings {
     pub log_line_max_bytes: u32,
     /// The state folder; each pod's files are under `pods/<id>` in it.
     pub state: PathBuf,
-    pub layout: Layout,
     pub facts: Facts,
     /// `/proc/sys/kernel/hostname`: the name of pods on the host's network.
     pub hostname: String,

@@ -20,4 +20,4 @@ pub mod spec;
 mod user;
 pub mod view;
 
-pub use engine::{Engine, EngineStatus, ExecOutput, Ports, Settings};
+pub use engine::{Engine, EngineStatus, ExecOutput, Settings};

@@ -69,7 +69,7 @@ async fn shim_lost(core: &Core, pod: &Pod) {
 
 /// Kills what may be alive of these containers without a shim.
 async fn kill_groups(core: &Core, containers: Vec<Arc<Container>>) {
-    let layout = core.settings.layout.clone();
+    let layout = core.settings.facts.layout.clone();
     let killing = tokio::task::spawn_blocking(move || {
         for container in containers {
             let kill = || Ok::<_, Failure>(Cgroup::open(&container.cgroup, &layout)?.kill()?);

@@ -106,7 +106,7 @@ pub(crate) fn forget_container(core: &Core, pod: &Pod, container: &Container) {
 
 /// Kills whatever is in a control group and removes it with all below it.
 async fn remove_group(core: &Core, path: String) -> Result<(), Failure> {
-    let layout = core.settings.layout.clone();
+    let layout = core.settings.facts.layout.clone();
     let removing = tokio::task::spawn_blocking(move || -> Result<(), Failure> {
         let group = Cgroup::open(&path, &layout)?;
         group.kill()?;

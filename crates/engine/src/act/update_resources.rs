@@ -23,8 +23,8 @@ pub(crate) async fn update_resources(
         let merged = merge(container.resources(), asked.clone());
         if container.state() == ContainerState::Running {
             let limits = oci::limits(&asked)?;
-            let plan = cgroup::plan(&container.cgroup, Some(&limits), &core.settings.layout)?;
-            let (path, layout) = (container.cgroup.clone(), core.settings.layout.clone());
+            let plan = cgroup::plan(&container.cgroup, Some(&limits), &core.settings.facts.layout)?;
+            let (path, layout) = (container.cgroup.clone(), core.settings.facts.layout.clone());
             let updating =
                 tokio::task::spawn_blocking(move || Ok::<_, Failure>(Cgroup::open(&path, &layout)?.update(&plan)?));
             let updated = updating.await;

@@ -8,6 +8,7 @@ mod shims;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use cradle_domain::Failure;
 
@@ -17,6 +18,14 @@ pub use images::{
 pub use network::{Attachment, NetworkAttachment, PodNetwork};
 pub use records::{ContainerRecord, LoadedRecords, PodRecord, Records};
 pub use shims::{ShimEvent, ShimLink, Shims};
+
+/// The world, as the engine sees it.
+pub struct Ports {
+    pub records: Arc<dyn Records>,
+    pub images: Arc<dyn Images>,
+    pub network: Arc<dyn PodNetwork>,
+    pub shims: Arc<dyn Shims>,
+}
 
 /// A port's asynchronous act.
 pub type Act<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;

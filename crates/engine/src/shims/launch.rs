@@ -174,7 +174,7 @@ fn spawn_shim(launcher: &Launcher, pod: &PodId, folder: &Path, sockets: [&OwnedF
 /// Reaps a shim that this daemon started, whenever it ends; later daemons are not its parent and need not.
 fn reap(pidfd: OwnedFd) {
     tokio::spawn(async move {
-        let Ok(pidfd) = tokio::io::unix::AsyncFd::register_with_interest(pidfd, tokio::io::Interest::READABLE) else { return };
+        let Ok(pidfd) = super::watched(pidfd) else { return };
         if pidfd.readable().await.is_ok() {
             let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOHANG;
             // It is dead: there is nothing to wait for, and an error means that it was no child of ours.

@@ -11,7 +11,6 @@ use cradle_domain::{Class, Failure};
 use cradle_shim::protocol::{Frame, Refusal, Reply, Request};
 use cradle_shim::wire::{self, Message, RECEIVE_BUFFER_BYTES, ReceiveMessageError};
 use rustix::process::Signal;
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
@@ -41,7 +40,7 @@ impl Link {
     /// Speaks to a shim whose process is not known before its greeting.
     pub fn start_unknown(socket: OwnedFd, events: mpsc::Sender<ShimEvent>) -> io::Result<Arc<Self>> {
         let link = Arc::new(Link {
-            socket: AsyncFd::register_with_interest(socket, Interest::READABLE | Interest::WRITABLE)?,
+            socket: super::watched(socket)?,
             pid: AtomicI32::new(0),
             pidfd: OnceLock::new(),
             sequence: AtomicU64::new(1),

@@ -10,12 +10,14 @@ mod launch;
 mod link;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use cradle_domain::{ContainerId, PodId};
 use cradle_executor::cgroup::Layout;
 use cradle_shim::protocol::{ContainerReport, ExitRecord};
+use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use crate::ports::{Act, ShimEvent, ShimLink, Shims};
@@ -64,6 +66,12 @@ impl Shims for Launcher {
     fn exit_record(&self, pod: &PodId, container: &ContainerId) -> Option<ContainerReport> {
         read_exit_record(&self.folder(pod).join("exits").join(container.as_str()))
     }
+}
+
+/// A descriptor whose readiness can be awaited.
+#[expect(deprecated, reason = "the replacement is unsafe for types that may close it meanwhile; an OwnedFd does not")]
+fn watched(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::new(descriptor)
 }
 
 fn read_exit_record(path: &Path) -> Option<ContainerReport> {
