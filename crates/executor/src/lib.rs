@@ -13,3 +13,6 @@ pub mod plan;
 pub mod pod;
 pub mod run;
 pub mod seccomp;
+
+mod procfs;
+mod sysctl;

@@ -11,3 +11,16 @@ pub fn last() -> Errno {
 pub(crate) fn check(returned: libc::c_long) -> Result<libc::c_long> {
     if returned == -1 { Err(last()) } else { Ok(returned) }
 }
+
+/// What an error number means, in words and without the number.
+pub fn describe(number: i32) -> &'static str {
+    nix::errno::Errno::from_raw(number).desc()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn an_error_is_described_in_words() {
+        assert_eq!(super::describe(libc::ENOENT), "No such file or directory");
+    }
+}

@@ -1,19 +1,35 @@
 //! From an OCI runtime specification to the list of steps that start a container, without doing any of them.
+//!
+//! A plan is data: it is printed by `cradle explain` and held by golden files (its `Display` has one step a line), it
+//! crosses the socket to the shim, and [`crate::run`] performs it.
+//!
+//! Two names in a specification stand for something of the pod's that has no path: [`POD_NAMESPACE`] and [`POD_SHM`].
 
+pub mod capabilities;
+pub mod mount_options;
+
+mod container;
+mod devices;
 mod display;
 mod facts;
+mod limit;
+mod mounts;
+mod process;
 mod step;
-
-use std::path::PathBuf;
+#[cfg(test)]
+mod tests;
 
 use cradle_domain::{Class, Classified, ContainerId};
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::Process;
 use serde::{Deserialize, Serialize};
 
-pub use self::facts::{Facts, ReadFactsError};
+pub use self::container::container;
+pub use self::facts::{Facts, OOM_SCORE_ADJ_MIN, ReadFactsError};
+pub use self::limit::{HardLimits, RESOURCES, UNLIMITED};
 pub use self::step::*;
 
-use crate::cgroup::{CgroupPlan, Layout};
+use crate::cgroup::{self, CgroupPlan, Layout};
+use crate::seccomp;
 
 /// A namespace path in a specification that stands for the pod's own namespace of that kind, and not for a file.
 pub const POD_NAMESPACE: &str = "/cradle.pod";
@@ -33,14 +49,15 @@ pub struct PlanContext<'a> {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ContainerPlan {
     pub id: ContainerId,
-    pub cgroup: CgroupPlan,
     pub layout: Layout,
+    pub cgroup: CgroupPlan,
     pub namespaces: Namespaces,
     /// Done in order by the child of clone3; the last one is its execve.
     pub steps: Vec<Step>,
 }
 
-/// All that is done to start one more process in a running container.
+/// All that is done to start one more process in a running container. What it shares with the container (namespaces,
+/// control groups) it takes from the running one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ExecPlan {
     /// Done in order by the child of clone3; the last one is its execve.
@@ -56,6 +73,10 @@ pub enum PlanError {
     Invalid { field: &'static str, value: String, problem: &'static str },
     #[error("{feature} is not supported")]
     Unimplemented { feature: String },
+    #[error("planning the control group")]
+    Cgroup { source: cgroup::PlanError },
+    #[error("compiling the seccomp filter")]
+    Seccomp { source: seccomp::SeccompError },
 }
 
 impl Classified for PlanError {
@@ -63,26 +84,73 @@ impl Classified for PlanError {
         match self {
             PlanError::Missing { .. } | PlanError::Invalid { .. } => Class::Invalid,
             PlanError::Unimplemented { .. } => Class::Unimplemented,
+            PlanError::Cgroup { source } => source.class(),
+            PlanError::Seccomp { source } => source.class(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            PlanError::Cgroup { source } => source.hint(),
+            PlanError::Seccomp { source } => source.hint(),
+            PlanError::Missing { .. } | PlanError::Invalid { .. } | PlanError::Unimplemented { .. } => None,
         }
     }
 }
 
-/// Plans a container. Pure: nothing is read but the arguments.
-pub fn container(spec: &Spec, context: &PlanContext<'_>) -> Result<ContainerPlan, PlanError> {
-    let _ = (spec, context);
-    Err(PlanError::Unimplemented { feature: "container".into() })
-}
-
-/// Plans one more process in the container that `of` starts.
+/// Plans one more process in the container that `of` starts; the container's filter is taken over.
+///
+/// Where many are started that differ in their command only, [`ExecPlan::with_command`] is cheaper.
 pub fn exec(process: &Process, of: &ContainerPlan, facts: &Facts) -> Result<ExecPlan, PlanError> {
-    let _ = (process, of, facts);
-    Err(PlanError::Unimplemented { feature: "exec".into() })
+    let keyring = of.steps.iter().find_map(|step| match step {
+        Step::JoinKeyring(name) => Some(name.clone()),
+        _ => None,
+    });
+    let filter = of.steps.iter().find_map(|step| match step {
+        Step::InstallFilter(program) => Some(program),
+        _ => None,
+    });
+    let keyring = keyring.ok_or(PlanError::Missing { field: "session keyring" })?;
+    let mut steps = Vec::new();
+    if process.terminal().unwrap_or(false) {
+        steps.push(Step::OpenTerminal { console: Console::Absent });
+    }
+    steps.extend(process::plan(process, filter, keyring, facts)?);
+    Ok(ExecPlan { steps })
 }
 
-/// Where a container's root file system comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Rootfs {
-    /// An overlay of the folders `lower`, the topmost first.
-    Overlay { lower: Vec<PathBuf>, upper: PathBuf, work: PathBuf },
-    Directory(PathBuf),
+impl ExecPlan {
+    /// The same plan for another command, with or without a terminal.
+    pub fn with_command(&self, arguments: &[String], terminal: bool) -> Result<ExecPlan, PlanError> {
+        let environment = self.steps.iter().find_map(|step| match step {
+            Step::Execute { environment, .. } => Some(environment.clone()),
+            _ => None,
+        });
+        let (find, execute) = process::command(arguments, environment.unwrap_or_default())?;
+        let opened = terminal.then_some(Step::OpenTerminal { console: Console::Absent });
+        let rest = self.steps.iter().filter_map(|step| match step {
+            Step::OpenTerminal { .. } => None,
+            Step::FindProgram { .. } => Some(find.clone()),
+            Step::Execute { .. } => Some(execute.clone()),
+            other => Some(other.clone()),
+        });
+        Ok(ExecPlan { steps: opened.into_iter().chain(rest).collect() })
+    }
+}
+
+/// A machine that grants everything.
+#[cfg(test)]
+fn test_facts(layout: Layout) -> Facts {
+    Facts {
+        capabilities: capabilities::CapabilitySet::all(),
+        oom_score_adj_floor: OOM_SCORE_ADJ_MIN,
+        hard_limits: None,
+        layout,
+        architecture: seccomp::Architecture::X86_64,
+        seccomp: true,
+        apparmor: false,
+        selinux: false,
+        mount_attributes: true,
+        warnings: Vec::new(),
+    }
 }

@@ -1,11 +1,22 @@
-//! The namespaces that the containers of a pod share. The shim lives in them itself, so nothing pins them in the file
-//! system and they end with it.
+//! The namespaces that the containers of a pod share.
+//!
+//! The shim enters the pod's network, IPC and UTS namespaces itself and stays in them: its children are born there, no
+//! pause process is needed, nothing pins a namespace in the file system, and all of them end with the shim. A shared PID
+//! namespace needs a first process, which is a small init ([`init`]); `/dev/shm` is a tmpfs without a place in any mount
+//! table but the containers' own ([`shm`]).
 
-use std::os::fd::OwnedFd;
+mod init;
+mod set_up;
+pub(crate) mod shm;
 
-use cradle_domain::{Class, Classified};
-use cradle_sys::SingleThreaded;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
 use serde::{Deserialize, Serialize};
+
+pub use self::set_up::{SetUpError, set_up};
+
+use self::init::PodInit;
+use self::shm::SharedMemory;
 
 /// Whether the pod has a namespace of its own or lives in the host's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,9 +44,9 @@ pub struct PodPlan {
     pub ipc: Share,
     pub uts: Share,
     pub pid: PidShare,
-    /// Set in the pod's UTS namespace; ignored with the host's.
+    /// Set in the pod's UTS namespace; empty, or with the host's: left as it is.
     pub hostname: String,
-    /// Names as sysctl(8) spells them, with dots.
+    /// Names as sysctl(8) spells them; only those of a namespace of the pod's own.
     pub sysctls: Vec<(String, String)>,
     /// Size of the pod's `/dev/shm`; with the host's IPC namespace it is the host's.
     pub shm_size_bytes: u64,
@@ -48,23 +59,15 @@ pub struct PodNamespaces {
     pub network: Option<OwnedFd>,
     /// A `NETLINK_ROUTE` socket opened in it.
     pub netlink: Option<OwnedFd>,
+    /// What was made; says which namespaces a container gets by being the shim's child.
+    pub(crate) plan: PodPlan,
+    pub(crate) shm: SharedMemory,
+    init: Option<PodInit>,
 }
 
-/// Why the pod's namespaces could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum SetUpError {
-    #[error("{doing}")]
-    Kernel { doing: String, source: std::io::Error },
-}
-
-impl Classified for SetUpError {
-    fn class(&self) -> Class {
-        Class::Unavailable
+impl PodNamespaces {
+    /// The first process of the pod's PID namespace, as a pidfd.
+    pub(crate) fn init(&self) -> Option<BorrowedFd<'_>> {
+        self.init.as_ref().map(AsFd::as_fd)
     }
-}
-
-/// Makes the pod's namespaces and moves the calling process into them.
-pub fn set_up(plan: &PodPlan, single: &SingleThreaded) -> Result<PodNamespaces, SetUpError> {
-    let _ = (plan, single);
-    Err(SetUpError::Kernel { doing: "set-up".into(), source: std::io::ErrorKind::Unsupported.into() })
 }

@@ -1,13 +1,34 @@
 //! Performs plans: starts a container's first process and further ones.
+//!
+//! The calling process, a shim with one thread, makes one clone3; the child does the steps of the plan in order and
+//! executes the program. It tells over a socket pair what failed ([`line`]), and the call returns when the program runs or
+//! when nothing of the child is left.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+mod child;
+mod error;
+mod failure;
+mod identity;
+mod idmap;
+mod launch;
+mod line;
+mod mounts;
+mod overlay;
+mod program;
+mod root;
+mod terminal;
 
-use cradle_domain::{Class, Classified};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
 use cradle_sys::SingleThreaded;
+use cradle_sys::process::NewNamespaces;
 
-use crate::cgroup::Cgroup;
-use crate::plan::{ContainerPlan, ExecPlan};
-use crate::pod::PodNamespaces;
+pub use self::error::{Reason, StartError};
+pub(crate) use self::error::class_of;
+
+use self::launch::{Entering, Launch, Launched};
+use crate::cgroup::{self, Cgroup};
+use crate::plan::{ContainerPlan, ExecPlan, Namespace, Step};
+use crate::pod::{PidShare, PodNamespaces, Share};
 
 /// What the process gets as its first three descriptors.
 #[derive(Debug)]
@@ -37,19 +58,6 @@ pub struct Container<'a> {
     pub cgroup: &'a Cgroup,
 }
 
-/// Why a process was not started; nothing of it is left.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error("{doing}")]
-    Kernel { doing: String, source: std::io::Error },
-}
-
-impl Classified for StartError {
-    fn class(&self) -> Class {
-        Class::Unavailable
-    }
-}
-
 /// Starts a container. Returns when its program runs, or with what failed.
 pub fn start(
     plan: &ContainerPlan,
@@ -57,8 +65,24 @@ pub fn start(
     stdio: Stdio,
     single: &SingleThreaded,
 ) -> Result<Started, StartError> {
-    let _ = (plan, pod, stdio, single);
-    Err(StartError::Kernel { doing: "start".into(), source: std::io::ErrorKind::Unsupported.into() })
+    check_terminal(&plan.steps, &stdio)?;
+    check_shared(plan, pod)?;
+    let (new, pid_namespace) = pid_namespace(plan, pod)?;
+    let mappings = idmap::user_namespaces(&plan.steps, single)?;
+    let cgroup = cgroup::create(&plan.cgroup, &plan.layout).map_err(|source| StartError::Cgroup { source })?;
+    let launched = launch::launch(
+        &Launch {
+            steps: &plan.steps,
+            cgroup: &cgroup,
+            new: NewNamespaces::MOUNT.with(new),
+            pid_namespace: pid_namespace.as_ref().map(AsFd::as_fd),
+            entering: Entering::Container { namespaces: &plan.namespaces, pod },
+            mappings: &mappings,
+        },
+        stdio,
+        single,
+    );
+    finish(launched, cgroup)
 }
 
 /// Starts one more process in a container, in a control group of its own of this name within the container's.
@@ -69,6 +93,91 @@ pub fn exec(
     stdio: Stdio,
     single: &SingleThreaded,
 ) -> Result<Started, StartError> {
-    let _ = (plan, container, group, stdio, single);
-    Err(StartError::Kernel { doing: "exec".into(), source: std::io::ErrorKind::Unsupported.into() })
+    check_terminal(&plan.steps, &stdio)?;
+    let cgroup = container.cgroup.exec_child(group).map_err(|source| StartError::ExecCgroup { source })?;
+    let launched = launch::launch(
+        &Launch {
+            steps: &plan.steps,
+            cgroup: &cgroup,
+            new: NewNamespaces::default(),
+            pid_namespace: Some(container.pidfd),
+            entering: Entering::Exec { container: container.pidfd },
+            mappings: &[],
+        },
+        stdio,
+        single,
+    );
+    finish(launched, cgroup)
+}
+
+fn finish(launched: Result<Launched, StartError>, cgroup: Cgroup) -> Result<Started, StartError> {
+    match launched {
+        Ok(Launched { pid, pidfd, terminal_master }) => Ok(Started { pid, pidfd, terminal_master, cgroup }),
+        Err(error) => {
+            // The reason for the failure is what matters; a group that cannot be removed now is removed with the
+            // container's, or the pod's.
+            let _ = cgroup.remove();
+            Err(error)
+        }
+    }
+}
+
+fn check_terminal(steps: &[Step], stdio: &Stdio) -> Result<(), StartError> {
+    let planned = steps.iter().any(|step| matches!(step, Step::OpenTerminal { .. }));
+    if planned == matches!(stdio, Stdio::Terminal { .. }) {
+        Ok(())
+    } else {
+        Err(StartError::Mismatch { what: "a terminal" })
+    }
+}
+
+/// A child is in the namespaces of the shim, which are the pod's: a plan that wants the host's, where the pod has its
+/// own, is not for this pod.
+fn check_shared(plan: &ContainerPlan, pod: &PodNamespaces) -> Result<(), StartError> {
+    for (what, namespace, share) in [
+        ("the host's network namespace", &plan.namespaces.network, pod.plan.network),
+        ("the host's IPC namespace", &plan.namespaces.ipc, pod.plan.ipc),
+        ("the host's UTS namespace", &plan.namespaces.uts, pod.plan.uts),
+    ] {
+        if *namespace == Namespace::Host && share == Share::New {
+            return Err(StartError::Mismatch { what });
+        }
+    }
+    Ok(())
+}
+
+/// The PID namespace that the child is born into: a new one, or one to join.
+fn pid_namespace(plan: &ContainerPlan, pod: &PodNamespaces) -> Result<(NewNamespaces, Option<OwnedFd>), StartError> {
+    let none = NewNamespaces::default();
+    let mut new = new_namespaces(plan);
+    match &plan.namespaces.pid {
+        Namespace::New => {
+            new = new.with(NewNamespaces::PID);
+            Ok((new, None))
+        }
+        Namespace::Host => Ok((none.with(new), None)),
+        Namespace::Path(path) => {
+            let opened = launch::open_namespace(path);
+            let opened = opened.map_err(|errno| StartError::at("opening the PID namespace", path, errno))?;
+            Ok((new, Some(opened)))
+        }
+        Namespace::Pod => match (pod.init(), pod.plan.pid) {
+            (Some(init), _) => {
+                let init = init.try_clone_to_owned().map_err(|error| StartError::io("holding the pod's init", &error))?;
+                Ok((new, Some(init)))
+            }
+            (None, PidShare::Host) => Ok((new, None)),
+            (None, _) => Err(StartError::Mismatch { what: "a PID namespace of the pod" }),
+        },
+    }
+}
+
+fn new_namespaces(plan: &ContainerPlan) -> NewNamespaces {
+    let kinds = [
+        (&plan.namespaces.network, NewNamespaces::NETWORK),
+        (&plan.namespaces.ipc, NewNamespaces::IPC),
+        (&plan.namespaces.uts, NewNamespaces::UTS),
+    ];
+    let new = kinds.into_iter().filter(|(namespace, _)| **namespace == Namespace::New);
+    new.fold(NewNamespaces::default(), |all, (_, kind)| all.with(kind))
 }

@@ -1,0 +1,1 @@
+//! Golden files: specifications and the steps they become.

@@ -1,0 +1,174 @@
+//! What a child tells its parent on the way to execve, over a socket pair that closes on execve.
+//!
+//! The child sends at most one terminal, then either one failure, or that it is ready and, if execve fails, one failure.
+//! The end of the line after "ready" means that the program runs; without it, that the child was killed.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, Result};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+
+use crate::limits::FAILURE_DETAIL_MAX_BYTES;
+
+/// Why a child did not come to execve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// The step's place in the plan; none: before the first.
+    pub step: Option<u16>,
+    /// 0: the detail says it all.
+    pub errno: i32,
+    pub detail: String,
+}
+
+#[derive(Debug)]
+pub(super) enum Message {
+    /// The master of the terminal that the child has opened.
+    Terminal(OwnedFd),
+    /// All steps are done, execve comes next.
+    Ready,
+    Failed(Failure),
+    /// The child has executed its program, or is dead.
+    End,
+}
+
+const TERMINAL: u8 = b'T';
+const READY: u8 = b'R';
+const FAILED: u8 = b'F';
+/// Stands for "no step" on the line.
+const NO_STEP: u16 = u16::MAX;
+
+/// One end.
+#[derive(Debug)]
+pub(super) struct Line(OwnedFd);
+
+/// Both ends: the parent's and the child's.
+pub(super) fn open() -> Result<(Line, Line)> {
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    Ok((Line(ours), Line(theirs)))
+}
+
+impl Line {
+    /// The parent is gone, or does not wait any more.
+    pub(super) fn is_cut(&self) -> bool {
+        let mut fds = [PollFd::new(&self.0, PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut fds, Some(&now)).is_err() || fds[0].revents().contains(PollFlags::HUP)
+    }
+
+    pub(super) fn send_terminal(&self, master: &OwnedFd) -> Result<()> {
+        let fds = [master.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&fds));
+        sendmsg(&self.0, &[IoSlice::new(&[TERMINAL])], &mut control, SendFlags::NOSIGNAL).map(drop)
+    }
+
+    /// By write(2), which every system call filter allows.
+    pub(super) fn send_ready(&self) -> Result<()> {
+        rustix::io::write(&self.0, &[READY]).map(drop)
+    }
+
+    /// Tells a failure; nobody can be told when that fails.
+    pub(super) fn send_failure(&self, failure: &Failure) {
+        let mut message = vec![FAILED];
+        message.extend(failure.step.unwrap_or(NO_STEP).to_le_bytes());
+        message.extend(failure.errno.to_le_bytes());
+        let detail = failure.detail.as_bytes();
+        message.extend(&detail[..detail.len().min(FAILURE_DETAIL_MAX_BYTES)]);
+        let _ = rustix::io::write(&self.0, &message);
+    }
+
+    /// The next message; `TIMEDOUT` when there is none until `deadline`.
+    pub(super) fn receive(&self, deadline: Instant) -> Result<Message> {
+        self.wait(deadline)?;
+        let mut bytes = [0; FAILURE_DETAIL_MAX_BYTES + 16];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received =
+            recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?.bytes;
+        let fd = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+            _ => None,
+        });
+        match (&bytes[..received], fd) {
+            ([], _) => Ok(Message::End),
+            ([READY], _) => Ok(Message::Ready),
+            ([TERMINAL], Some(master)) => Ok(Message::Terminal(master)),
+            ([FAILED, step_low, step_high, a, b, c, d, detail @ ..], _) => {
+                let step = u16::from_le_bytes([*step_low, *step_high]);
+                Ok(Message::Failed(Failure {
+                    step: (step != NO_STEP).then_some(step),
+                    errno: i32::from_le_bytes([*a, *b, *c, *d]),
+                    detail: String::from_utf8_lossy(detail).into_owned(),
+                }))
+            }
+            _ => Err(Errno::BADMSG),
+        }
+    }
+
+    fn wait(&self, deadline: Instant) -> Result<()> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = Timespec::try_from(left).map_err(|_| Errno::INVAL)?;
+            let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+            match poll(&mut fds, Some(&timeout)) {
+                Ok(0) => return Err(Errno::TIMEDOUT),
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(5)
+    }
+
+    #[test]
+    fn what_one_end_sends_the_other_receives_in_order() {
+        let (ours, theirs) = open().unwrap();
+        let (_, writer) = rustix::pipe::pipe().unwrap();
+        let failure = Failure { step: Some(3), errno: 2, detail: "bind source /x".into() };
+        let early = Failure { step: None, errno: 0, detail: String::new() };
+        theirs.send_terminal(&writer).unwrap();
+        theirs.send_ready().unwrap();
+        theirs.send_failure(&failure);
+        theirs.send_failure(&early);
+        drop(theirs);
+        assert!(matches!(ours.receive(soon()).unwrap(), Message::Terminal(_)));
+        assert!(matches!(ours.receive(soon()).unwrap(), Message::Ready));
+        assert!(matches!(ours.receive(soon()).unwrap(), Message::Failed(received) if received == failure));
+        assert!(matches!(ours.receive(soon()).unwrap(), Message::Failed(received) if received == early));
+        assert!(matches!(ours.receive(soon()).unwrap(), Message::End));
+    }
+
+    #[test]
+    fn silence_ends_at_the_deadline_and_a_dropped_end_is_a_cut_line() {
+        let (ours, theirs) = open().unwrap();
+        assert_eq!(ours.receive(Instant::now()).unwrap_err(), Errno::TIMEDOUT);
+        assert!(!theirs.is_cut());
+        drop(ours);
+        assert!(theirs.is_cut());
+    }
+
+    #[test]
+    fn a_long_detail_is_cut_and_not_lost() {
+        let (ours, theirs) = open().unwrap();
+        theirs.send_failure(&Failure { step: None, errno: 1, detail: "x".repeat(100_000) });
+        let Message::Failed(failure) = ours.receive(soon()).unwrap() else { panic!("no failure") };
+        assert_eq!(failure.detail.len(), FAILURE_DETAIL_MAX_BYTES);
+    }
+}

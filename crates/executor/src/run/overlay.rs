@@ -1,0 +1,152 @@
+//! Overlays of any number of folders.
+
+use std::fmt::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount,
+};
+
+use super::failure::{Explain, StepError};
+use super::mounts;
+use crate::limits::MOUNT_DATA_MAX_BYTES;
+use crate::plan::Writable;
+
+/// The kernel takes no longer value for one option (fsconfig(2)).
+const VALUE_MAX_BYTES: usize = 255;
+
+/// An overlay to be mounted.
+pub(super) struct Overlay<'a> {
+    /// The topmost first.
+    pub lower: &'a [PathBuf],
+    pub writable: Option<&'a Writable>,
+    pub label: Option<&'a str>,
+}
+
+impl Overlay<'_> {
+    /// Mounts it at an open folder.
+    pub(super) fn mount(&self, at: &OwnedFd) -> Result<(), StepError> {
+        match self.mount_by_context(at) {
+            // Before Linux 6.7 there is no "lowerdir+", and one value holds only a few folders.
+            Err(None) => self.mount_by_page(at),
+            Err(Some(error)) => Err(error),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.lower.iter().chain(self.writable.iter().flat_map(|writable| [&writable.upper, &writable.work]))
+    }
+
+    /// Each folder as an option of its own. `None`: this kernel, or the length of a path, does not allow it.
+    fn mount_by_context(&self, at: &OwnedFd) -> Result<(), Option<StepError>> {
+        if self.paths().any(|path| path.as_os_str().len() > VALUE_MAX_BYTES) {
+            return Err(None);
+        }
+        let context = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC).explain(|| "overlay".into())?;
+        for (place, folder) in self.lower.iter().enumerate() {
+            match fsconfig_set_string(&context, c"lowerdir+", folder.as_path()) {
+                Err(Errno::INVAL) if place == 0 => return Err(None),
+                result => result.explain(|| named(folder, &context))?,
+            }
+        }
+        let set = |key: &str, value: &Path| {
+            fsconfig_set_string(&context, key, value).explain(|| named(value, &context))
+        };
+        if let Some(writable) = self.writable {
+            set("upperdir", &writable.upper)?;
+            set("workdir", &writable.work)?;
+        }
+        if let Some(label) = self.label {
+            set("context", Path::new(label))?;
+        }
+        fsconfig_create(&context).explain(|| mounts::messages(&context))?;
+        let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, mounts::flags(0))
+            .explain(|| mounts::messages(&context))?;
+        Ok(mounts::attach(&mount, at).explain(String::new)?)
+    }
+
+    /// All folders in the one page of mount(2), relative to the folder that they all lie in. Changes the working
+    /// directory.
+    fn mount_by_page(&self, at: &OwnedFd) -> Result<(), StepError> {
+        let base = common_folder(self.paths());
+        let options = page(&base, self)
+            .ok_or(Errno::TOOBIG)
+            .explain(|| format!("{} folders for one page of options", self.lower.len()))?;
+        let folder = openat(CWD, &base, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .and_then(|folder| rustix::process::fchdir(&folder));
+        folder.explain(|| base.display().to_string())?;
+        let target = format!("/proc/self/fd/{}", at.as_raw_fd());
+        let options = std::ffi::CString::new(options).map_err(|_| Errno::INVAL).explain(String::new)?;
+        mount("overlay", target, "overlay", MountFlags::empty(), options.as_c_str()).explain(|| "overlay".into())
+    }
+}
+
+fn named(folder: &Path, context: &OwnedFd) -> String {
+    let messages = mounts::messages(context);
+    let colon = if messages.is_empty() { "" } else { ": " };
+    format!("{}{colon}{messages}", folder.display())
+}
+
+/// The longest path that all paths begin with.
+fn common_folder<'p>(paths: impl Iterator<Item = &'p PathBuf>) -> PathBuf {
+    let common = |one: PathBuf, other: &PathBuf| {
+        one.components().zip(other.components()).take_while(|(a, b)| a == b).map(|(part, _)| part).collect()
+    };
+    let mut paths = paths.peekable();
+    let first = paths.peek().and_then(|path| path.parent()).unwrap_or(Path::new("/")).to_owned();
+    paths.fold(first, common)
+}
+
+/// The options as one text; none: they are too long, or a path has a character with a meaning.
+fn page(base: &Path, overlay: &Overlay<'_>) -> Option<String> {
+    let relative = |path: &Path| {
+        let text = path.strip_prefix(base).ok()?.to_str()?.to_owned();
+        (!text.is_empty() && !text.contains([',', ':', '\\'])).then_some(text)
+    };
+    let lower: Option<Vec<String>> = overlay.lower.iter().map(|path| relative(path)).collect();
+    let mut text = format!("lowerdir={}", lower?.join(":"));
+    if let Some(writable) = overlay.writable {
+        let (upper, work) = (relative(&writable.upper)?, relative(&writable.work)?);
+        write!(text, ",upperdir={upper},workdir={work}").ok()?;
+    }
+    if let Some(label) = overlay.label {
+        write!(text, ",context=\"{label}\"").ok()?;
+    }
+    (text.len() < MOUNT_DATA_MAX_BYTES).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_given_relative_to_where_they_all_lie() {
+        let lower: Vec<PathBuf> = ["/var/s/2/fs", "/var/s/1/fs"].map(PathBuf::from).into();
+        let writable = Writable { upper: "/var/s/c/upper".into(), work: "/var/s/c/work".into() };
+        let overlay = Overlay { lower: &lower, writable: Some(&writable), label: None };
+        let base = common_folder(overlay.paths());
+        assert_eq!(base, Path::new("/var/s"));
+        assert_eq!(page(&base, &overlay).unwrap(), "lowerdir=2/fs:1/fs,upperdir=c/upper,workdir=c/work");
+    }
+
+    #[test]
+    fn a_page_holds_128_short_folders_and_no_ambiguous_one() {
+        let lower: Vec<PathBuf> = (0..128).map(|n| format!("/var/lib/cradle/snapshots/{n}/fs").into()).collect();
+        let overlay = Overlay { lower: &lower, writable: None, label: None };
+        assert!(page(Path::new("/var/lib/cradle/snapshots"), &overlay).is_some());
+        assert!(page(Path::new("/"), &overlay).is_none());
+        let lower = [PathBuf::from("/a/x:y"), PathBuf::from("/a/z")];
+        assert!(page(Path::new("/a"), &Overlay { lower: &lower, writable: None, label: None }).is_none());
+    }
+
+    #[test]
+    fn the_common_folder_of_one_path_is_the_one_above() {
+        assert_eq!(common_folder([PathBuf::from("/a/b")].iter()), Path::new("/a"));
+        assert_eq!(common_folder(["/a/b", "/c"].map(PathBuf::from).iter()), Path::new("/"));
+        assert_eq!(common_folder(["/a/b", "/a"].map(PathBuf::from).iter()), Path::new("/a"));
+    }
+}

@@ -1,0 +1,83 @@
+//! What the containers of a pod share.
+
+use cradle_executor::plan::Namespace;
+use cradle_executor::pod::{PodPlan, Share};
+use cradle_executor::run;
+use serde_json::json;
+
+use crate::world::{World, pipes};
+use crate::{Test, tests};
+
+pub const TESTS: &[Test] = tests![pods:
+    a_pod_has_its_own_network_with_loopback_up,
+    containers_of_a_pod_share_memory_and_queues,
+    sysctls_of_the_pod_are_seen_by_its_containers,
+    a_host_pod_leaves_the_host_as_it_is,
+    a_plan_for_the_hosts_network_is_refused_in_a_pod_with_its_own,
+    the_descriptors_of_a_pod_are_closed_with_it,
+];
+
+fn a_pod_has_its_own_network_with_loopback_up() {
+    let world = World::new();
+    assert!(world.pod.network.is_some() && world.pod.netlink.is_some());
+    let output = world.run("cat /sys/class/net/lo/flags; ls /sys/class/net; hostname", |_| {});
+    // IFF_UP and IFF_LOOPBACK.
+    assert_eq!(output.stdout, "0x9\nlo\npod\n");
+}
+
+fn containers_of_a_pod_share_memory_and_queues() {
+    let world = World::new();
+    world.run("echo shared > /dev/shm/file", |_| {});
+    let output = world.run("cat /dev/shm/file; df -k /dev/shm | tail -1; stat -c %a /dev/shm", |_| {});
+    assert!(output.stdout.starts_with("shared\n") && output.stdout.contains(" 1024 "), "{}", output.stdout);
+    assert!(output.stdout.ends_with("\n1777\n"), "{}", output.stdout);
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert_eq!(mounts.matches("size=1024k").count(), 0, "the pod's shared memory is in the shim's mount table");
+}
+
+fn sysctls_of_the_pod_are_seen_by_its_containers() {
+    let sysctls = [("net.ipv4.ip_unprivileged_port_start", "0"), ("kernel.shmmni", "77"), ("fs.mqueue.msg_max", "33")];
+    let world = World::with_pod(&PodPlan {
+        sysctls: sysctls.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+        ..PodPlan::default()
+    });
+    let output = world.run(
+        "cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/kernel/shmmni /proc/sys/fs/mqueue/msg_max",
+        |_| {},
+    );
+    assert_eq!(output.stdout, "0\n77\n33\n");
+}
+
+fn a_host_pod_leaves_the_host_as_it_is() {
+    let link = |kind: &str| std::fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
+    let before = ["net", "ipc", "uts"].map(link);
+    let host = Share::Host;
+    let world = World::with_pod(&PodPlan { network: host, ipc: host, uts: host, ..PodPlan::default() });
+    assert_eq!(["net", "ipc", "uts"].map(link), before);
+    let output = world.run("for kind in net ipc uts; do readlink /proc/self/ns/$kind; done; df /dev/shm | tail -1", |spec| {
+        let namespaces = spec["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|namespace| namespace.get("path").is_none());
+    });
+    let expected = before.map(|link| format!("{}\n", link.display())).concat();
+    assert!(output.stdout.starts_with(&expected), "{} {}", output.stdout, output.stderr);
+}
+
+fn a_plan_for_the_hosts_network_is_refused_in_a_pod_with_its_own() {
+    let world = World::new();
+    let mut plan = world.plan(&world.spec("true", |_| {}));
+    plan.namespaces.network = Namespace::Host;
+    let error = run::start(&plan, &world.pod, pipes().0, &world.single).unwrap_err();
+    assert_eq!(error.to_string(), "the plan and the pod disagree about the host's network namespace");
+}
+
+fn the_descriptors_of_a_pod_are_closed_with_it() {
+    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = descriptors();
+    let world = World::with_pod(&PodPlan { pid: cradle_executor::pod::PidShare::Pod, ..PodPlan::default() });
+    let running = world.start(|spec| spec["linux"]["namespaces"][1] = json!({ "type": "pid", "path": "/cradle.pod" }));
+    running.exec(&world, "true", |_| {});
+    running.stop();
+    drop(world);
+    assert_eq!(descriptors(), before);
+    crate::world::assert_no_children();
+}
