@@ -27,7 +27,6 @@ pub(crate) struct Container {
     pub stop_signal: Signal,
     pub log_path: String,
     pub cgroup: String,
-    pub writable_layer: PathBuf,
     /// Starting and removing exclude each other. Stopping does not wait here: a second stop may be shorter.
     pub lane: tokio::sync::Mutex<()>,
     /// Made once, before the first start.
@@ -83,7 +82,7 @@ impl Container {
             log_lost_bytes: 0,
             user: record.user.clone(),
             cgroup: record.cgroup.clone(),
-            writable_layer: writable_layer.clone(),
+            writable_layer,
         });
         Arc::new(Container {
             id: record.id,
@@ -96,7 +95,6 @@ impl Container {
             stop_signal: record.stop_signal,
             log_path: record.log_path,
             cgroup: record.cgroup,
-            writable_layer,
             lane: tokio::sync::Mutex::default(),
             plan: OnceCell::new(),
             process: OnceCell::new(),

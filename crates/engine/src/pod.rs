@@ -189,10 +189,6 @@ impl Pod {
         self.inner().leftovers = leftovers;
     }
 
-    pub fn addresses(&self) -> Vec<IpAddr> {
-        self.inner().addresses.clone()
-    }
-
     /// Enters the shim that has been launched or found.
     pub fn connect(&self, link: Arc<dyn ShimLink>) {
         self.shim_gone.send_replace(false);

@@ -3,56 +3,25 @@
 //! The kubelet mounts a `hosts` of its own into containers; this one serves those that are run without it.
 
 use std::fmt::Write as _;
-use std::io;
-use std::path::{Path, PathBuf};
-
-use cradle_domain::{Class, Classified, Failure};
-use rustix::fs::{Mode, OFlags};
+use std::path::Path;
 
 use crate::engine::Settings;
-use crate::pod::Pod;
-use crate::spec::{Dns, NamespaceMode, PodSpec};
+use crate::spec::{Dns, NamespaceMode};
+use crate::view::PodView;
 
 /// Names of the files in the pod's folder, and where containers see them.
 pub(crate) const FILES: [(&str, &str); 3] =
     [("hosts", "/etc/hosts"), ("hostname", "/etc/hostname"), ("resolv.conf", "/etc/resolv.conf")];
 
-/// A file of the pod's could not be made.
-#[derive(Debug, thiserror::Error)]
-#[error("writing the pod's file {}", path.display())]
-struct WriteError {
-    path: PathBuf,
-    source: io::Error,
-}
-
-impl Classified for WriteError {
-    fn class(&self) -> Class {
-        if self.source.kind() == io::ErrorKind::StorageFull { Class::Exhausted } else { Class::Unavailable }
-    }
-}
-
-/// Writes the files of a pod that has its addresses.
-pub(crate) fn write(settings: &Settings, folder: &Path, pod: &Pod) -> Result<(), Failure> {
-    let view = pod.view();
+/// The files of a pod that has its addresses, by name.
+pub(crate) fn contents(settings: &Settings, pod: &PodView) -> [(&'static str, String); 3] {
     let spec = &pod.spec;
     let on_host = spec.namespaces.network == NamespaceMode::Node;
     let hostname = if spec.hostname.is_empty() && on_host { &settings.hostname } else { &spec.hostname };
     let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
-    let hosts = if on_host { read(Path::new("/etc/hosts")) } else { hosts(&view.addresses, hostname) };
-    let resolv = if spec.dns == Dns::default() { read(&settings.resolv_conf) } else { resolv_conf(spec) };
-    for (name, content) in [("hosts", hosts), ("hostname", format!("{hostname}\n")), ("resolv.conf", resolv)] {
-        put(folder, name, content.as_bytes()).map_err(|source| WriteError { path: folder.join(name), source })?;
-    }
-    Ok(())
-}
-
-/// Not by a rename: containers that are bound to the file would keep the old one.
-fn put(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = rustix::fs::open(folder.join(name), flags, Mode::from_raw_mode(0o644))?;
-    // Users other than root read it inside containers, whatever the daemon's umask.
-    rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644))?;
-    io::Write::write_all(&mut std::fs::File::from(file), content)
+    let hosts = if on_host { read(Path::new("/etc/hosts")) } else { hosts(&pod.addresses, hostname) };
+    let resolv = if spec.dns == Dns::default() { read(&settings.resolv_conf) } else { resolv_conf(&spec.dns) };
+    [("hosts", hosts), ("hostname", format!("{hostname}\n")), ("resolv.conf", resolv)]
 }
 
 fn hosts(addresses: &[std::net::IpAddr], hostname: &str) -> String {
@@ -67,17 +36,31 @@ fn hosts(addresses: &[std::net::IpAddr], hostname: &str) -> String {
     text
 }
 
-fn resolv_conf(spec: &PodSpec) -> String {
+fn resolv_conf(dns: &Dns) -> String {
     let mut text = String::new();
     let mut line = |keyword: &str, words: &str| {
         let _ = writeln!(text, "{keyword} {words}");
     };
-    if !spec.dns.searches.is_empty() {
-        line("search", &spec.dns.searches.join(" "));
+    if !dns.searches.is_empty() {
+        line("search", &dns.searches.join(" "));
     }
-    spec.dns.servers.iter().for_each(|server| line("nameserver", server));
-    if !spec.dns.options.is_empty() {
-        line("options", &spec.dns.options.join(" "));
+    dns.servers.iter().for_each(|server| line("nameserver", server));
+    if !dns.options.is_empty() {
+        line("options", &dns.options.join(" "));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pods_names_and_servers_are_in_its_files() {
+        let addresses = ["10.0.0.2".parse().unwrap()];
+        assert!(hosts(&addresses, "web").ends_with("10.0.0.2\tweb\n"));
+        assert!(!hosts(&addresses, "").contains("10.0.0.2"));
+        let dns = Dns { servers: vec!["1.1.1.1".into(), "::1".into()], searches: vec!["a".into(), "b".into()], options: vec![] };
+        assert_eq!(resolv_conf(&dns), "search a b\nnameserver 1.1.1.1\nnameserver ::1\n");
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cradle_domain::{Class, Failure};
 use oci_spec::runtime::{Capability, LinuxSeccomp};
-use cradle_executor::seccomp::{self, Architecture};
+use cradle_executor::seccomp::{self, Architecture, ProfileContext};
 
 use crate::limits;
 use crate::spec::Profile;
@@ -42,6 +42,14 @@ impl Profiles {
     }
 }
 
+/// Major and minor version of the running kernel (uname(2)); what cannot be read counts as the oldest.
+fn kernel() -> (u32, u32) {
+    let release = rustix::system::uname();
+    let release = release.release().to_string_lossy();
+    let mut numbers = release.split(['.', '-']).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 fn read(path: &str, capabilities: &[Capability]) -> Result<LinuxSeccomp, Failure> {
     let failed = |class, why: String| {
         Failure::new(class, format!("the seccomp profile {path:?}: {why}"))
@@ -57,6 +65,7 @@ fn read(path: &str, capabilities: &[Capability]) -> Result<LinuxSeccomp, Failure
     if json.len() as u64 > limits::SECCOMP_PROFILE_MAX_BYTES {
         return Err(failed(Class::Invalid, format!("it is larger than {} bytes", limits::SECCOMP_PROFILE_MAX_BYTES)));
     }
-    seccomp::parse_profile(&json, capabilities, Architecture::native())
+    let context = ProfileContext { capabilities, architecture: Architecture::native(), kernel: kernel() };
+    seccomp::parse_profile(&json, &context)
         .map_err(|error| failed(Class::Invalid, cradle_domain::failure::Chain(&error).to_string()))
 }

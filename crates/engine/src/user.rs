@@ -136,6 +136,4 @@ fn unknown(what: &str, name: &str, file: &str) -> Failure {
 }
 
 #[cfg(test)]
-mod tests;
-#[cfg(test)]
-pub(crate) use tests as tests_support;
+pub(crate) mod tests;

@@ -157,6 +157,12 @@ impl Records for Store {
         Box::pin(std::future::ready(saved))
     }
 
+    fn put_file(&self, pod: &PodId, name: &'static str, content: Vec<u8>) -> Act<'_, ()> {
+        let path = self.pod_folder(pod).join(name);
+        let put = put_file(&path, &content).map_err(|source| SaveError::Write { path, source }.into());
+        Box::pin(std::future::ready(put))
+    }
+
     fn remove_container(&self, pod: &PodId, container: &ContainerId) -> Act<'_, ()> {
         let path = self.pod_folder(pod).join(CONTAINERS).join(container.as_str());
         Box::pin(std::future::ready(gone(&path, fs::remove_file(&path))))
@@ -199,6 +205,16 @@ fn make_folder(path: &Path) -> io::Result<()> {
 fn open_folder(path: &Path) -> io::Result<std::os::fd::OwnedFd> {
     use rustix::fs::{Mode, OFlags};
     Ok(rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Not by a rename: containers that are bound to the file would keep the old one.
+fn put_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = rustix::fs::open(path, flags, Mode::from_raw_mode(0o644))?;
+    // Users other than root read it inside containers, whatever the daemon's umask.
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644))?;
+    io::Write::write_all(&mut File::from(file), content)
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

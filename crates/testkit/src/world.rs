@@ -114,7 +114,12 @@ pub struct Life {
 impl Life {
     /// A life that ends at the call with this count; `u64::MAX`: it does not.
     pub fn new(world: &Arc<World>, end: u64) -> Arc<Self> {
-        Arc::new(Life { world: world.clone(), count: AtomicU64::new(0), end, over: tokio::sync::watch::Sender::new(false) })
+        Arc::new(Life {
+            world: world.clone(),
+            count: AtomicU64::new(0),
+            end,
+            over: tokio::sync::watch::Sender::new(false),
+        })
     }
 
     /// Calls so far, each counted twice.

@@ -89,20 +89,15 @@ async fn build(core: Arc<Core>, pod: Arc<Pod>) -> Result<(), Failure> {
     request::spawn(act::events::take_events(core.clone(), pod.clone(), events));
     let set_up = Request::SetUpPod(Box::new(pod_plan(&core, &pod.spec)));
     let request_id = request::current();
-    let set_up = link.call(&request_id, set_up, Vec::new());
+    let (Reply::PodReady, descriptors) = link.call(&request_id, set_up, Vec::new()).await? else {
+        return Err(wrong_answer());
+    };
     if pod.has_own_network() {
-        let (Reply::PodReady, descriptors) = set_up.await? else { return Err(wrong_answer()) };
         let addresses = connect(&core, &pod, link.as_ref(), descriptors).await?;
         pod.set_addresses(addresses);
-        pod_files::write(&core.settings, &core.pod_folder(&pod.id), &pod)?;
-    } else {
-        // Nothing in the files depends on the shim: they are written while it works.
-        let (written, ready) = tokio::join!(
-            async { pod_files::write(&core.settings, &core.pod_folder(&pod.id), &pod) },
-            set_up
-        );
-        written?;
-        ready?;
+    }
+    for (name, content) in pod_files::contents(&core.settings, &pod.view()) {
+        core.ports.records.put_file(&pod.id, name, content.into_bytes()).await?;
     }
     pod.observe(PodEvent::Built);
     core.ports.records.save_pod(&pod.record()).await

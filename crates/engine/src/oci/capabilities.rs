@@ -129,7 +129,7 @@ fn parse(name: &str) -> Result<Capability, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::user::tests_support::security;
+    use crate::user::tests::security;
 
     fn names(add: &[&str], drop: &[&str]) -> Vec<Capability> {
         let mut security = security();

@@ -16,6 +16,9 @@ use crate::view::{ContainerImage, ContainerUser, ImageConfig};
 pub trait Records: Send + Sync + 'static {
     fn save_pod(&self, record: &PodRecord) -> Act<'_, ()>;
     fn save_container(&self, record: &ContainerRecord) -> Act<'_, ()>;
+    /// Writes a file of the pod's own, readable by all users, into its folder; containers bind it, so one that is there
+    /// keeps its inode.
+    fn put_file(&self, pod: &PodId, name: &'static str, content: Vec<u8>) -> Act<'_, ()>;
     /// Removes a container's record; absent: success.
     fn remove_container(&self, pod: &PodId, container: &ContainerId) -> Act<'_, ()>;
     /// Removes a pod's record and its folder with all that is in it; absent: success.

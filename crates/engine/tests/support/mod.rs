@@ -14,7 +14,7 @@ use cradle_executor::plan::Facts;
 pub fn settings() -> Settings {
     let state = std::env::temp_dir().join(format!("cradle-engine-test-{}", std::process::id()));
     let mut facts = Facts::read().unwrap();
-    facts.layout = Layout::v1(&state.join("no-cgroups"), &[]);
+    facts.layout = Layout::v1(&state.join("no-cgroups"), &["devices", "memory", "cpu", "cpuset", "pids"]);
     Settings {
         cgroup_root: "/cradle".into(),
         log_line_max_bytes: 16 * 1024,

@@ -28,6 +28,10 @@ impl Records for FakeRecords {
         }))
     }
 
+    fn put_file(&self, _pod: &PodId, _name: &'static str, _content: Vec<u8>) -> Act<'_, ()> {
+        Box::pin(self.life.act("put_file", |_| Ok(())))
+    }
+
     fn remove_container(&self, _pod: &PodId, container: &ContainerId) -> Act<'_, ()> {
         let container = container.clone();
         Box::pin(self.life.act("remove_container", move |state| {
