@@ -50,9 +50,9 @@ impl Container {
 
     /// What a client that attaches now writes to: the stdin pipe, or the terminal.
     pub fn stdin_for_client(&mut self) -> Result<Option<OwnedFd>, Errno> {
-        match self.output.terminal_master() {
-            Some(master) => rustix::io::fcntl_dupfd_cloexec(master, 3).map(Some),
-            None => self.stdin.hand_out(),
+        match (&self.stdin, self.output.terminal_master()) {
+            (Stdin::Terminal, Some(master)) => rustix::io::fcntl_dupfd_cloexec(master, 3).map(Some),
+            _ => self.stdin.hand_out(),
         }
     }
 }
@@ -60,8 +60,10 @@ impl Container {
 /// The writing end of a container's stdin.
 #[derive(Debug)]
 pub enum Stdin {
-    /// The container reads end of file, or has a terminal, or the end was given away.
+    /// The container reads end of file, or nobody may write to its terminal, or the end was given away.
     None,
+    /// Each client that attaches gets a copy of the terminal's master.
+    Terminal,
     /// Each client that attaches gets a copy.
     Shared(OwnedFd),
     /// The first client that attaches gets the only one, so that it closes with that client.
@@ -73,6 +75,10 @@ impl Stdin {
     pub fn hand_out(&mut self) -> Result<Option<OwnedFd>, Errno> {
         match std::mem::replace(self, Stdin::None) {
             Stdin::None => Ok(None),
+            Stdin::Terminal => {
+                *self = Stdin::Terminal;
+                Ok(None)
+            }
             Stdin::Once(end) => Ok(Some(end)),
             Stdin::Shared(end) => {
                 let copy = rustix::io::fcntl_dupfd_cloexec(&end, 3);

@@ -24,8 +24,8 @@ pub const CONTAINERS_MAX: usize = 1024;
 pub const EXECS_MAX: usize = 1024;
 /// Connections into the pod being made at a time.
 pub const DIALS_MAX: usize = 256;
-/// Until a connection into the pod counts as refused.
-pub const DIAL_DEADLINE: Duration = Duration::from_secs(5);
+/// Until a connection to one of the two addresses counts as refused. Both together are less than what the daemon waits.
+pub const DIAL_DEADLINE: Duration = Duration::from_secs(4);
 
 /// Between the death of a container's first process and its exit being told, while others hold its output open or
 /// cannot be killed.

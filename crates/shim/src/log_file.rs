@@ -86,6 +86,13 @@ impl LogFile {
         }
     }
 
+    /// Nothing more will be written: a loss is noted now, if there is room.
+    pub fn finish(&mut self, stamp: &Stamp) {
+        if self.lost.unwritten > 0 {
+            let _written = self.write_note(stamp);
+        }
+    }
+
     /// The output that was lost since this was last asked, and why.
     pub fn take_lost(&mut self) -> Option<(u64, String)> {
         let bytes = std::mem::take(&mut self.lost.untold);

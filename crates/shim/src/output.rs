@@ -170,9 +170,10 @@ impl Output {
             self.write_log(lines, &stamp);
         }
         self.drop_taps(poll, |tap| tap.stream == stream);
-        if self.is_closed() {
-            // The log of a container that writes no more is not kept open, nor is a rotation's old file.
-            self.taps = Vec::new();
+        if self.is_closed()
+            && let Some(log) = self.log.as_mut()
+        {
+            log.finish(&Stamp::now());
         }
         Reading::Ended
     }
@@ -185,6 +186,11 @@ impl Output {
                 self.end(stream, poll, lines);
             }
         }
+    }
+
+    /// Closes the log file, once nothing more is written.
+    pub fn close_log(&mut self) {
+        self.log = None;
     }
 
     /// Whether one more client may attach.

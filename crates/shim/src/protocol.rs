@@ -61,13 +61,15 @@ pub enum Request {
     StartExec(Box<StartExec>),
     /// Send a signal. To a process that is gone: success.
     Signal { target: Target, signal: i32, scope: Scope },
-    /// Kill every process of a container's control group, and go on until none is left. Answered when it is empty.
+    /// Kill every process of a container's control group, and go on until none is left. Answered when it is empty; for a
+    /// container that is not known, at once.
     KillContainer { container: ContainerId },
     /// Forget an exited container and remove its control group. Answered by [`Reply::Done`].
     RemoveContainer { container: ContainerId },
     /// Open the container's log file anew, after a rotation.
     ReopenLog { container: ContainerId },
-    /// Set the terminal's size.
+    /// Set the size of a container's terminal. That of an exec is set by the daemon, on the master that it has got: the
+    /// shim keeps none, so that a terminal hangs up when its daemon is gone.
     Resize { target: Target, columns: u16, rows: u16 },
     /// Hand over a stream of the container's output from now on, and its stdin. The answer carries the descriptors that
     /// are flagged in [`Reply::Attached`], in the order stdin, stdout, stderr.

@@ -7,9 +7,10 @@ use rustix::io::Errno;
 use rustix::termios::Winsize;
 
 use crate::connection::Waiter;
-use crate::container::Container;
+use crate::container::{Container, Stdin};
 use crate::container_state::{Action, Event as Happened, State, on};
 use crate::deadlines::Due;
+use crate::journal::Level;
 use crate::limits::{DRAIN_DEADLINE, DRAIN_READS_IN_A_ROW, KILLS_WAITING_MAX, LOG_LOST_INTERVAL};
 use crate::log_line::Stream;
 use crate::output::Reading;
@@ -140,7 +141,12 @@ impl Shim {
             // The daemon is told all the same.
             self.complain("recording an exit", &error);
         }
+        let container = &mut self.containers[index];
+        container.output.close_log();
+        container.stdin = Stdin::None;
         if let Some(exit) = report.exit {
+            let text = format!("container {} has ended with code {}", report.container.short(), exit.code);
+            self.journal.write(Level::Info, "", &text);
             self.tell(Event::ContainerExited { container: report.container, exit });
         }
     }
@@ -156,8 +162,12 @@ impl Shim {
         self.containers.iter_mut().find(|container| container.id == *id).ok_or_else(|| not_found(id))
     }
 
+    /// Kills everything in a container. One that is not known has nothing to kill.
     pub(crate) fn kill_container(&mut self, waiter: Waiter, id: &ContainerId) -> Result<(), Refusal> {
-        let container = self.find(id)?;
+        let Ok(container) = self.find(id) else {
+            self.answer(&waiter, Reply::Done, Vec::new());
+            return Ok(());
+        };
         if container.kills.len() >= KILLS_WAITING_MAX {
             let text = format!("{KILLS_WAITING_MAX} requests to kill container {} are waiting already", id.short());
             return Err(Refusal::new(Class::Busy, text));
@@ -172,10 +182,10 @@ impl Shim {
     pub(crate) fn signal(&mut self, target: &Target, signal: i32, scope: Scope) -> Result<(), Refusal> {
         let signal = Signal::from_number(signal).map_err(|error| Refusal::new(Class::Invalid, error.to_string()))?;
         let (pidfd, group, lives) = match target {
-            Target::Container(id) => {
-                let container = self.find(id)?;
-                (&container.pidfd, &container.cgroup, container.state.leader_lives())
-            }
+            Target::Container(id) => match self.find(id) {
+                Ok(container) => (&container.pidfd, &container.cgroup, container.state.leader_lives()),
+                Err(_) => return Ok(()),
+            },
             Target::Exec(_, id) => match self.execs.iter().find(|exec| exec.id == *id) {
                 Some(exec) => (&exec.pidfd, &exec.cgroup, exec.exit.is_none()),
                 None => return Ok(()),

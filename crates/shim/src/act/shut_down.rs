@@ -6,6 +6,7 @@ use cradle_domain::Class;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
+use rustix::process::WaitOptions;
 
 use crate::connection::{Pending, Waiter};
 use crate::container_state::{Event as Happened, State};
@@ -44,6 +45,8 @@ impl Shim {
                 self.complain("removing a container's control group", &error);
             }
         }
+        // Orphans in the groups that were just found empty; whoever gets them from us may be slow to bury them.
+        while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
         // With them goes the init of a shared PID namespace.
         self.namespaces = Namespaces::Failed;
         // Before the answer: the daemon then removes the folder.
@@ -65,7 +68,8 @@ impl Shim {
             if connection.flush().ok() != Some(Pending::Some) || left.is_zero() {
                 return;
             }
-            let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(left.subsec_nanos().max(1)) };
+            let seconds = i64::try_from(left.as_secs()).unwrap_or_default();
+            let timeout = Timespec { tv_sec: seconds, tv_nsec: i64::from(left.subsec_nanos()) };
             let socket = connection.socket();
             let mut waiting = [PollFd::new(&socket, PollFlags::OUT)];
             // Whatever it says, the next attempt to send tells what is the matter.

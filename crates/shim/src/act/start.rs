@@ -101,9 +101,9 @@ impl Shim {
         let Started { pid, pidfd, terminal_master, cgroup } = started;
         let line_max = line_max(&request.io);
         let output = match (terminal_master, ours) {
-            (Some(master), _) => {
+            (Some(master), ours) => {
                 let nonblocking = rustix::io::ioctl_fionbio(&master, true);
-                nonblocking.map(|()| (Output::terminal(master, log, line_max), Stdin::None))
+                nonblocking.map(|()| (Output::terminal(master, log, line_max), ours.stdin))
             }
             (None, Ours { stdin, output: Some((stdout, stderr)) }) => {
                 Ok((Output::pipes(stdout, stderr, log, line_max), stdin))
@@ -187,7 +187,8 @@ impl Streams {
     fn new(io: &ContainerIo) -> Result<Self, Errno> {
         if io.terminal {
             let theirs = Stdio::Terminal { columns: TERMINAL_COLUMNS, rows: TERMINAL_ROWS };
-            return Ok(Streams { theirs, ours: Ours { stdin: Stdin::None, output: None } });
+            let stdin = if io.stdin { Stdin::Terminal } else { Stdin::None };
+            return Ok(Streams { theirs, ours: Ours { stdin, output: None } });
         }
         let (stdin, our_stdin) = match (io.stdin, io.stdin_once) {
             (false, _) => (null()?, Stdin::None),

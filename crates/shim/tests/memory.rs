@@ -1,0 +1,54 @@
+//! What shims cost: prints the memory of fifty of them, each with one running container.
+//!
+//! The promise is for the static program, which is built by
+//! `RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" cargo build --profile shim -p cradle-shim --target-dir target/static`
+//! and measured by `CRADLE_SHIM=…/target/static/shim/cradle-shim cargo test -p cradle-shim --test memory -- --ignored --nocapture`.
+
+mod support;
+
+use cradle_shim::protocol::Request;
+use rustix::process::Pid;
+use support::{TestShim, eventually, is_root};
+
+const SHIMS: usize = 50;
+const PSS_MAX_KIB: u64 = 150;
+
+fn rollup(pid: Pid, field: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", pid.as_raw_nonzero())).unwrap();
+    let line = text.lines().find(|line| line.starts_with(field)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+#[ignore = "prints figures; the promise is for the static program"]
+fn fifty_shims_are_small() {
+    if !is_root() {
+        return;
+    }
+    let mut shims: Vec<TestShim> = (0..SHIMS).map(|_| TestShim::with_host_pod()).collect();
+    let idle: Vec<Pid> = shims.iter().map(|shim| shim.pid).collect();
+    let mean = |field: &str| idle.iter().map(|pid| rollup(*pid, field)).sum::<u64>() / SHIMS as u64;
+    println!("set up:  PSS {} KiB, private dirty {} KiB each", mean("Pss:"), mean("Private_Dirty:"));
+    for (index, shim) in shims.iter_mut().enumerate() {
+        shim.start_logged("seq 1 20000; exec sleep 100000", &format!("log-{index}"));
+    }
+    for (index, shim) in shims.iter().enumerate() {
+        eventually("its output is logged", || shim.log_lines(&format!("log-{index}")).len() == 20_000);
+    }
+    println!("at once: PSS {} KiB, private dirty {} KiB each", mean("Pss:"), mean("Private_Dirty:"));
+    let settled = || mean("Private_Dirty:") <= PSS_MAX_KIB;
+    if std::env::var_os("CRADLE_SHIM").is_some() {
+        eventually("buffers are given back", settled);
+    }
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    println!("at rest: PSS {} KiB, private dirty {} KiB each", mean("Pss:"), mean("Private_Dirty:"));
+    if std::env::var_os("CRADLE_SHIM").is_some() {
+        assert!(mean("Pss:") <= PSS_MAX_KIB);
+    }
+    for mut shim in shims {
+        for report in shim.client.hello().containers {
+            shim.client.done(Request::KillContainer { container: report.container });
+        }
+        shim.shut_down();
+    }
+}
