@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cradle_domain::lifecycle::container::ContainerRequest;
@@ -91,7 +92,7 @@ impl Running {
         timeout: Option<Duration>,
     ) -> Result<ExecOutput, Failure> {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let left = std::cell::Cell::new(limits::EXEC_OUTPUT_MAX_BYTES);
+        let left = AtomicUsize::new(limits::EXEC_OUTPUT_MAX_BYTES);
         let exit = {
             let reading = async { tokio::join!(drain(&mut stdout, &mut out, &left), drain(&mut stderr, &mut err, &left)) };
             tokio::pin!(reading);
@@ -137,10 +138,10 @@ async fn bounded(ended: oneshot::Receiver<Exit>, timeout: Option<Duration>) -> O
 }
 
 /// Reads until the end; what is beyond the bound of both streams together is read and dropped.
-async fn drain(from: &mut pipe::Receiver, to: &mut Vec<u8>, left: &std::cell::Cell<usize>) {
+async fn drain(from: &mut pipe::Receiver, to: &mut Vec<u8>, left: &AtomicUsize) {
     let mut spill = Vec::new();
     loop {
-        let room = left.get().min(READ_BYTES);
+        let room = left.load(Ordering::Relaxed).min(READ_BYTES);
         let read = if room == 0 {
             spill.clear();
             spill.reserve(READ_BYTES);
@@ -148,7 +149,11 @@ async fn drain(from: &mut pipe::Receiver, to: &mut Vec<u8>, left: &std::cell::Ce
         } else {
             to.reserve(READ_BYTES);
             let mut limited = from.take(room as u64);
-            limited.read_buf(to).await.inspect(|read| left.set(left.get() - read))
+            let read = limited.read_buf(to).await;
+            // The other stream may have used the same room meanwhile.
+            let used = *read.as_ref().unwrap_or(&0);
+            left.store(left.load(Ordering::Relaxed).saturating_sub(used), Ordering::Relaxed);
+            read
         };
         match read {
             Ok(0) | Err(_) => return,
