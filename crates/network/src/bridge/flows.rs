@@ -1,0 +1,146 @@
+//! Flows that the kernel's connection tracking remembers and that a change of host ports makes wrong.
+//!
+//! A flow is translated as its first packet was. For TCP a new connection is a new flow, but a client that goes on sending
+//! UDP from one port keeps its flow alive: it would never reach a pod that came later, or go on to the address of a pod
+//! that is gone.
+
+use std::net::Ipv4Addr;
+
+use rustix::io::Errno;
+
+use super::limits::{FLOWS_PER_DELETION, LISTING_ATTEMPTS};
+use super::ports::HostPort;
+use crate::netlink::decode::find;
+use crate::netlink::uapi::*;
+use crate::netlink::{Family, NetlinkError, Requests, Socket};
+
+const FIXED_BYTES: usize = 4;
+const FIXED: [u8; FIXED_BYTES] = [NFPROTO_IPV4, 0, 0, 0];
+
+/// One direction of a flow, as far as we look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Tuple {
+    protocol: u8,
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    destination_port: u16,
+}
+
+/// Which of the flows through a pod's host ports are stale. Who answers a flow is who was reached.
+#[derive(Debug, Clone, Copy)]
+pub enum Stale<'a> {
+    /// The ports were just opened: those to one of the host's addresses that reach another than the pod.
+    NotReaching { pod: Ipv4Addr, host: &'a [Ipv4Addr] },
+    /// The ports were just closed: those that reach the pod.
+    Reaching { pod: Ipv4Addr },
+}
+
+/// What the kernel identifies a flow by: attributes, as it gave them.
+struct Flow(Vec<(u16, Vec<u8>)>);
+
+/// Has the kernel forget the stale flows.
+pub fn forget(ports: &[HostPort], stale: Stale<'_>) -> Result<(), NetlinkError> {
+    let mut socket = Socket::open(Family::Netfilter)?;
+    for flows in list(&mut socket, ports, stale)?.chunks(FLOWS_PER_DELETION) {
+        let mut requests = Requests::new();
+        for flow in flows {
+            requests.act("forget a flow", message(IPCTNL_MSG_CT_DELETE), 0, &FIXED, |attributes| {
+                for (kind, value) in &flow.0 {
+                    attributes.bytes(*kind, value);
+                }
+            });
+        }
+        match socket.execute(&requests) {
+            // It ended by itself.
+            Err(error) if error.refusal() == Some(Errno::NOENT) => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+fn list(socket: &mut Socket, ports: &[HostPort], stale: Stale<'_>) -> Result<Vec<Flow>, NetlinkError> {
+    let mut attempt = 1;
+    loop {
+        let mut requests = Requests::new();
+        requests.dump("list flows", message(IPCTNL_MSG_CT_GET), &FIXED, |_| ());
+        let mut flows = Vec::new();
+        match socket.query(&requests, |payload| flows.extend(stale_flow(payload, ports, stale))) {
+            Err(NetlinkError::Interrupted { .. }) if attempt < LISTING_ATTEMPTS => attempt += 1,
+            result => return result.map(|()| flows),
+        }
+    }
+}
+
+fn stale_flow(payload: &[u8], ports: &[HostPort], stale: Stale<'_>) -> Option<Flow> {
+    let attributes = payload.get(FIXED_BYTES..)?;
+    let original = tuple(find(attributes, CTA_TUPLE_ORIG)?)?;
+    let reply = tuple(find(attributes, CTA_TUPLE_REPLY)?)?;
+    let identity = [CTA_TUPLE_ORIG, CTA_ZONE, CTA_ID];
+    is_stale(original, reply, ports, stale)
+        .then(|| Flow(identity.iter().filter_map(|kind| Some((*kind, find(attributes, *kind)?.to_vec()))).collect()))
+}
+
+fn is_stale(original: Tuple, reply: Tuple, ports: &[HostPort], stale: Stale<'_>) -> bool {
+    let through = |port: &HostPort| {
+        original.protocol == port.protocol_number()
+            && original.destination_port == port.host_port
+            && port.host_ip.is_none_or(|host_ip| host_ip == original.destination)
+    };
+    ports.iter().any(through)
+        && match stale {
+            Stale::NotReaching { pod, host } => reply.source != pod && host.contains(&original.destination),
+            Stale::Reaching { pod } => reply.source == pod,
+        }
+}
+
+fn tuple(attributes: &[u8]) -> Option<Tuple> {
+    let ip = find(attributes, CTA_TUPLE_IP)?;
+    let transport = find(attributes, CTA_TUPLE_PROTO)?;
+    let address = |kind| -> Option<Ipv4Addr> { Some(<[u8; 4]>::try_from(find(ip, kind)?).ok()?.into()) };
+    Some(Tuple {
+        protocol: *find(transport, CTA_PROTO_NUM)?.first()?,
+        source: address(CTA_IP_V4_SRC)?,
+        destination: address(CTA_IP_V4_DST)?,
+        destination_port: u16::from_be_bytes(find(transport, CTA_PROTO_DST_PORT)?.try_into().ok()?),
+    })
+}
+
+fn message(kind: u16) -> u16 {
+    NFNL_SUBSYS_CTNETLINK << 8 | kind
+}
+
+#[cfg(test)]
+mod tests {
+    use cradle_engine::spec::Protocol;
+
+    use super::*;
+
+    #[test]
+    fn only_flows_through_the_ports_that_reach_the_wrong_one_are_stale() {
+        let [client, host, pod, other] = [1, 2, 3, 4].map(|last| Ipv4Addr::new(192, 0, 2, last));
+        let tuple =
+            |source, destination, destination_port| Tuple { protocol: 17, source, destination, destination_port };
+        let port = |host_ip| HostPort { protocol: Protocol::Udp, host_ip, host_port: 53, pod_port: 5353 };
+        let opened = Stale::NotReaching { pod, host: &[host] };
+        let closed = Stale::Reaching { pod };
+        for (destination, destination_port, answers, host_ip, stale_opened, stale_closed) in [
+            (host, 53, host, None, true, false),
+            (host, 53, other, None, true, false),
+            (host, 53, pod, None, false, true),
+            (host, 53, host, Some(host), true, false),
+            (host, 53, host, Some(other), false, false),
+            (host, 54, host, None, false, false),
+            // A pod's own query to a name server elsewhere, by the same port.
+            (other, 53, other, None, false, false),
+        ] {
+            let (original, reply) = (tuple(client, destination, destination_port), tuple(answers, client, 4000));
+            let ports = [port(host_ip)];
+            let case = format!("{destination}:{destination_port} answered by {answers}");
+            assert_eq!(is_stale(original, reply, &ports, opened), stale_opened, "opened: {case}");
+            assert_eq!(is_stale(original, reply, &ports, closed), stale_closed, "closed: {case}");
+        }
+        let tcp = HostPort { protocol: Protocol::Tcp, ..port(None) };
+        assert!(!is_stale(tuple(client, host, 53), tuple(pod, client, 4000), &[tcp], closed));
+    }
+}

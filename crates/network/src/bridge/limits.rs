@@ -1,0 +1,36 @@
+//! The bounds of the built-in pod network.
+
+use std::time::Duration;
+
+/// Attachments and detachments under way at once. The kernel creates one link at a time (the RTNL lock), so more threads
+/// would only queue there.
+pub const CONCURRENT_ACTS: usize = 4;
+
+/// Links removed at once, behind the detachments that cut them off. Each removal waits for a grace period of the kernel.
+pub const CONCURRENT_REMOVALS: usize = 1;
+
+/// How long the bridge and the table stay after the last pod: one pod started after another then finds them there.
+pub const IDLE_BEFORE_REMOVAL: Duration = Duration::from_secs(2);
+
+/// How often, and how long apart, to look whether the kernel lets a new port of the bridge forward. Only kernels before
+/// 6.8 need a second look.
+pub const FORWARDING_LOOKS: u32 = 50;
+pub const FORWARDING_LOOK_INTERVAL: Duration = Duration::from_micros(400);
+
+/// How often a listing is begun anew because what it lists changed meanwhile.
+pub const LISTING_ATTEMPTS: u32 = 5;
+
+/// Subnets of one bridge.
+pub const SUBNETS_MAX: usize = 16;
+
+/// Host ports of one pod.
+pub const HOST_PORTS_MAX: usize = 256;
+
+/// Elements in one netlink message to nf_tables, whose attributes can be 64 KiB long.
+pub const ELEMENTS_PER_MESSAGE: usize = 512;
+
+/// Flows deleted in one go: their acknowledgements must fit into the socket's receive buffer.
+pub const FLOWS_PER_DELETION: usize = 64;
+
+/// The content of a lease file, beyond which it is damaged.
+pub const LEASE_BYTES_MAX: u64 = 64 << 10;
