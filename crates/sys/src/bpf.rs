@@ -3,7 +3,7 @@
 //! The programs come as numbers, one instruction in each, as `struct bpf_insn` and `struct sock_filter` lie in memory on
 //! a little-endian machine.
 
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::{Errno, Result};
 
@@ -78,8 +78,8 @@ fn own(returned: libc::c_long) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
-fn raw(descriptor: impl AsFd) -> Result<u32> {
-    u32::try_from(descriptor.as_fd().as_raw_fd()).map_err(|_| Errno::BADF)
+fn raw(descriptor: BorrowedFd<'_>) -> Result<u32> {
+    u32::try_from(descriptor.as_raw_fd()).map_err(|_| Errno::BADF)
 }
 
 fn address<T>(slice: &[T]) -> u64 {
@@ -106,23 +106,23 @@ pub fn load_device_program(instructions: &[u64]) -> Result<OwnedFd> {
 
 /// Attaches a device program to a group of the unified tree, beside others and such that groups below may have more;
 /// access needs the consent of all. It stays until it is detached or the group is removed.
-pub fn attach_device_program(group: impl AsFd, program: impl AsFd) -> Result<()> {
+pub fn attach_device_program(group: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<()> {
     attach(BPF_PROG_ATTACH, group, program, BPF_F_ALLOW_MULTI)
 }
 
 /// Detaches the program with this id from a group.
-pub fn detach_device_program(group: impl AsFd, id: u32) -> Result<()> {
+pub fn detach_device_program(group: BorrowedFd<'_>, id: u32) -> Result<()> {
     let program = bpf(BPF_PROG_GET_FD_BY_ID, &mut ById { id, next_id: 0, open_flags: 0 }).and_then(own)?;
-    attach(BPF_PROG_DETACH, group, program, 0)
+    attach(BPF_PROG_DETACH, group, program.as_fd(), 0)
 }
 
-fn attach(command: libc::c_int, group: impl AsFd, program: impl AsFd, flags: u32) -> Result<()> {
+fn attach(command: libc::c_int, group: BorrowedFd<'_>, program: BorrowedFd<'_>, flags: u32) -> Result<()> {
     let mut attributes = Attach { target: raw(group)?, program: raw(program)?, attach_type: BPF_CGROUP_DEVICE, flags };
     bpf(command, &mut attributes).map(drop)
 }
 
 /// The ids of the device programs attached to a group itself; ENOSPC if there are more than `most`.
-pub fn device_programs(group: impl AsFd, most: usize) -> Result<Vec<u32>> {
+pub fn device_programs(group: BorrowedFd<'_>, most: usize) -> Result<Vec<u32>> {
     let mut ids = vec![0_u32; most];
     let mut attributes = Query {
         target: raw(group)?,

@@ -1,5 +1,7 @@
 //! Making a group in every tree, with its limits and its devices; a failure leaves nothing behind.
 
+use std::os::fd::AsFd;
+
 use cradle_domain::{Class, Classified};
 use cradle_sys::bpf;
 use rustix::fs::{AtFlags, Mode, mkdirat, unlinkat};
@@ -226,10 +228,10 @@ fn attach_devices(group: &Cgroup, plan: &CgroupPlan, rules: &DeviceRules, is_new
         .map_err(|source| CreateError::DeviceDirectory { path: plan.path.clone(), source: Box::new(source) })?;
     let Some(directory) = directory else { return Ok(()) };
     let replace = || {
-        let earlier = if is_new { Vec::new() } else { bpf::device_programs(&directory, DEVICE_PROGRAMS_MAX)? };
+        let earlier = if is_new { Vec::new() } else { bpf::device_programs(directory.as_fd(), DEVICE_PROGRAMS_MAX)? };
         let program = bpf::load_device_program(&device_program::assemble(rules))?;
-        bpf::attach_device_program(&directory, &program)?;
-        earlier.into_iter().try_for_each(|id| bpf::detach_device_program(&directory, id))
+        bpf::attach_device_program(directory.as_fd(), program.as_fd())?;
+        earlier.into_iter().try_for_each(|id| bpf::detach_device_program(directory.as_fd(), id))
     };
     replace().map_err(|source| CreateError::DeviceProgram { path: plan.path.clone(), source })
 }

@@ -1,5 +1,31 @@
-//! Seccomp filters: from an OCI profile to a program for the kernel.
-use oci_spec::runtime::{Capability, LinuxSeccomp};
+//! Seccomp filters: which system calls a container may make.
+//!
+//! [`runtime_default`] and [`parse_profile`] give a profile in the OCI's terms, [`compile`] turns it into a [`Program`]
+//! for the kernel. All of it is pure and can be done once for many containers.
+//!
+//! # What a profile means
+//!
+//! The rules for a system call, in this order: those with conditions on its arguments, as they are listed, of which the
+//! first that holds decides; then the first one without conditions; then the default action. But a rule without
+//! conditions makes those with conditions pointless, whatever their order, and a rule with the default action is no
+//! rule: this is what libseccomp makes of such profiles, and users have tried theirs with it.
+//!
+//! A call that is newer than all that a profile names gets ENOSYS where the default action would refuse it: programs
+//! then fall back to an older call, where EPERM would stop them.
+
+mod assemble;
+mod compile;
+mod profile;
+mod rules;
+mod runtime_default;
+mod syscalls;
+
+#[cfg(test)]
+mod tests;
+
+pub use compile::{Program, SeccompError, compile};
+pub use profile::{ProfileContext, ProfileError, parse_profile};
+pub use runtime_default::runtime_default;
 
 /// The machine that a filter is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -13,37 +39,4 @@ impl Architecture {
     pub fn native() -> Architecture {
         if cfg!(target_arch = "aarch64") { Architecture::Aarch64 } else { Architecture::X86_64 }
     }
-}
-
-/// A filter, ready to be installed with `cradle_sys::bpf::install_seccomp_filter`.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Program {
-    /// Classic BPF, one `struct sock_filter` in each number, in the memory layout of the kernel.
-    pub filter: Vec<u64>,
-    /// `SECCOMP_FILTER_FLAG_*`.
-    pub flags: u32,
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("skeleton")]
-pub struct SeccompError;
-
-impl cradle_domain::Classified for SeccompError {
-    fn class(&self) -> cradle_domain::Class {
-        cradle_domain::Class::Invalid
-    }
-}
-
-pub fn compile(_profile: &LinuxSeccomp, _architecture: Architecture) -> Result<Program, SeccompError> {
-    unimplemented!()
-}
-
-/// The profile "RuntimeDefault" for a container with these capabilities.
-pub fn runtime_default(_capabilities: &[Capability], _architecture: Architecture) -> LinuxSeccomp {
-    unimplemented!()
-}
-
-/// Reads a "Localhost" profile, in the OCI's form or in docker's.
-pub fn parse_profile(_json: &[u8], _capabilities: &[Capability], _architecture: Architecture) -> Result<LinuxSeccomp, SeccompError> {
-    unimplemented!()
 }
