@@ -29,8 +29,7 @@ cleanup() {
     local status=$?
     echo "$RCU_BEFORE" > "$RCU"
     "$ROOT/hack/peer.sh" clean "$TEST/bin" "$PEER" || true
-    (exit "$status") || true
-    place_remove
+    place_remove "$status"
 }
 trap cleanup EXIT
 daemon_start

@@ -23,11 +23,6 @@ step() {
     [[ $status = 0 ]] || { [[ ! -s ${DAEMON_LOG:-} ]] || tail -20 "$DAEMON_LOG" >&2; die "$what failed (status $status)"; }
 }
 
-prepare_image() {
-    start_registry
-    [[ -n ${DEMO_IMAGE:-} ]] || need_real_images debian,nginx
-}
-
 # make_ready: packages first, since both halves use apt-get; then the build, and the image beside it.
 make_ready() {
     local begun image

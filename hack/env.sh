@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # env.sh: sourced by the scripts of hack/ and tests/. Functions that make ready what a tier of tests needs, each doing
 # nothing where it is ready already. Everything lies in .test/ of the checkout, which git ignores:
 #
@@ -89,7 +90,7 @@ free_port() {
 
 # start_registry: a registry on loopback with the store's images; REGISTRY is its address, CERTS_D the folder that
 # sends every registry's name there. The one who started it ends it: stop_registry.
-REGISTRY= CERTS_D=$TEST/certs.d STARTED_REGISTRY=
+REGISTRY='' CERTS_D=$TEST/certs.d STARTED_REGISTRY=''
 start_registry() {
     need_packages curl
     use_cache

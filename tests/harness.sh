@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # harness.sh: sourced by the scripts of the node, conformance and guest tiers, by the demo and the benches: a daemon in a
 # place of its own, a client for it, waiting, and a look at the machine.
 #
@@ -80,21 +81,31 @@ process_ended() { [[ ! -e /proc/$1 || $(sed -n 's/^State:\t\(.\).*/\1/p' "/proc/
 cradle() { "$DIST/cradle" --socket "$SOCKET" "$@"; }
 cri() { crictl --config /dev/null --timeout 60s -r "unix://$SOCKET" -i "unix://$SOCKET" "$@"; }
 
-# place_remove: ends what runs in the place and removes it; for the end of a script, however it comes.
+# place_remove [STATUS]: ends what runs in the place and removes it; for the end of a script, however it comes.
 place_remove() {
     local status=$? pid mount
+    status=${1:-$status}
     trap - EXIT
+    remove_pods > /dev/null 2>&1 || true
     daemon_stop || true
     for pid in $(place_processes); do kill -KILL "$pid" 2>/dev/null || true; done
     until_true 5 place_is_quiet || true
-    for mount in $(awk -v place="$PLACE/" 'index($5, place) == 1 { print $5 }' /proc/self/mountinfo | sort -r); do umount -l "$mount" || true; done
+    for mount in $(PLACE_PATH=$PLACE/ awk 'index($5, ENVIRON["PLACE_PATH"]) == 1 { print $5 }' /proc/self/mountinfo | sort -r); do
+        umount -l "$mount" || true
+    done
     ip link delete "$BRIDGE" 2>/dev/null || true
     rm -rf --one-file-system "$PLACE" "$SLOT"
     stop_registry
     exit "$status"
 }
-# The processes that belong to the place: its path stands on their command line.
-place_processes() { grep -lsF -- "$PLACE/" /proc/[0-9]*/cmdline | sed 's|/proc/\([0-9]*\)/.*|\1|' | grep -vx "$$" || true; }
+remove_pods() {
+    [[ -S $SOCKET ]] || return 0
+    cradle ps -aq | xargs -r "$DIST/cradle" --socket "$SOCKET" rm -f
+    [[ ! -x $TEST/bin/crictl ]] || cri rmp -af
+}
+# The processes that belong to the place: its path stands on their command line. It reaches awk by the environment, so as
+# not to stand on awk's own.
+place_processes() { ps -eo pid=,args= | PLACE_PATH=$PLACE/ awk 'index($0, ENVIRON["PLACE_PATH"]) { print $1 }'; }
 place_is_quiet() { [[ -z $(place_processes) ]]; }
 
 # ---- a look at the machine -------------------------------------------------------------------------------------------

@@ -5,17 +5,19 @@
 # of tiers and times, and one line "N passed, N failed, N skipped". A skip that tests/may-skip.txt does not name is a
 # failure. Exit status 0 only if nothing failed.
 #
-# Environment: TEST_SHARED=1 where others use this machine too; CRADLE_TEST_DIR, CRADLE_TEST_CACHE: see hack/env.sh.
+# Environment: TEST_SHARED=1 where others use this machine too; TEST_REQUIRE=go makes the skip of what needs a Go a
+# failure; CRADLE_TEST_DIR, CRADLE_TEST_CACHE: see hack/env.sh.
 set -euo pipefail
 source "$(dirname "$0")/../hack/env.sh"
 
 ALL=(check unit node conformance guest)
-export TEST_LONG=
-TIERS=()
+export TEST_LONG=${TEST_LONG:-}
+TIERS=() ONE=
 for word; do
     case $word in
+        --one) ONE=1 ;; # of this script itself: one tier, its own lines only
         --long) TEST_LONG=1 ;;
-        -h | --help) sed -n '2,8p' "$0"; exit ;;
+        -h | --help) sed -n '2,9p' "$0"; exit ;;
         *) [[ " ${ALL[*]} " = *" $word "* ]] || die "no tier $word; there are: ${ALL[*]}"; TIERS+=("$word") ;;
     esac
 done
@@ -24,6 +26,7 @@ done
 # Each tier prints lines "PASS name", "FAIL name: why" and "SKIP name: why" beside whatever else it has to say.
 
 tier_check() {
+    need_packages shellcheck
     need_cargo_deny || true
     cargo xtask check 2>&1 | tee /dev/stderr | awk '
         $1 == "ok" { print "PASS " $2 }
@@ -39,6 +42,7 @@ tier_unit() {
         /^test .* \.\.\. ignored/ { print "SKIP " $2 ": ignored"; next }
         /^---- .* stdout ----$/ { name = $2; next }
         /^skipped: / { if (passed[name]) { passed[name]--; sub(/^skipped: /, ""); print "SKIP " name ": " $0 } next }
+        /^error: (test failed|[0-9]+ targets? failed)/ { next }
         /^error(\[|:)/ { print "FAIL cargo: " $0 }
         END { for (name in passed) for (i = 0; i < passed[name]; i++) print "PASS " name }'
 }
@@ -47,7 +51,7 @@ tier_node() {
     local script
     need_root; need_dist; need_test_packages
     start_registry; need_test_images; need_real_images
-    need_clients || { echo "SKIP clients: no go >= $GO_AT_LEAST to build crictl with"; return; }
+    need_clients || say "no crictl: tests that want it are skipped"
     for script in "$ROOT"/tests/node/*.sh; do
         [[ -x $script ]] || continue
         echo "# ${script##*/}"
@@ -59,7 +63,7 @@ tier_node() {
 tier_conformance() {
     need_root; need_dist; need_test_packages
     start_registry; need_test_images
-    need_clients || { echo "SKIP critest: no go >= $GO_AT_LEAST to build it with"; return; }
+    need_clients || { echo "SKIP no_go: go >= $GO_AT_LEAST is wanted to build critest with"; return; }
     run_script "$ROOT/tests/conformance/run.sh"
     stop_registry
 }
@@ -78,21 +82,28 @@ run_script() {
     [[ $status = 0 ]] || grep -q '^FAIL ' "$said" || echo "FAIL ${1##*/}: exit status $status: $(tail -1 "$said")"
 }
 
-# expected TIER NAME: whether tests/may-skip.txt allows the skip.
+# expected TIER NAME: whether tests/may-skip.txt allows the skip, and TEST_REQUIRE does not forbid it.
 expected() {
     local tier name
+    [[ ,${TEST_REQUIRE:-}, != *,${2#no_},* ]] || return 1
     while read -r tier name _; do
         [[ $tier = "$1" && $2 =~ ^$name$ ]] && return
     done < <(grep -v '^#' "$ROOT/tests/may-skip.txt")
     return 1
 }
 
+if [[ -n $ONE ]]; then
+    "tier_${TIERS[0]}"
+    exit
+fi
+
 declare -i passed=0 failed=0 skipped=0
 TABLE='' TROUBLE=''
 for tier in "${TIERS[@]}"; do
     echo "== $tier"
     log=$TEST/log/$tier.log begun=$SECONDS status=0
-    (set -e; "tier_$tier") 2>&1 | tee "$log" || status=$?
+    # A process of its own: what fails in it ends it, which a function here would not do.
+    "$0" --one "$tier" 2>&1 | tee "$log" || status=$?
     declare -i p=0 f=0 s=0
     while read -r word rest; do
         case $word in

@@ -17,7 +17,7 @@ until_true() {
     done
 }
 
-ADDRESS= REGISTRY=127.0.0.1:5000
+ADDRESS='' REGISTRY=127.0.0.1:5000
 ask() { bash -c 'exec 3<> "/dev/tcp/$0/80" && printf "GET / HTTP/1.0\r\n\r\n" >&3 && head -1 <&3 | grep -q " 200 "' "$ADDRESS"; }
 pod_address() { cradle exec web cat /etc/hosts | awk '$1 ~ /^[0-9]+\./ && $1 !~ /^127\./ { print $1; exit }'; }
 shims() { pgrep -x cradle-shim; }

@@ -82,7 +82,7 @@ if [[ ! -s $C/debian/key ]]; then
 	d=$C/debian/up; rm -rf "$C/debian"; mkdir -p "$d"
 	sources=$(apt-get indextargets --format '$(REPO_URI)' | sort -u | sed -n 's,.*/debian/$,deb & bookworm main\ndeb & bookworm-updates main,p; s,.*/debian-security/$,deb & bookworm-security main,p')
 	mmdebstrap -q --mode=root --variant=minbase --format=dir --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr bookworm "$d" - <<<"$sources" >"$C/debian/log" 2>&1 || { tail "$C/debian/log"; exit 1; }
-	rm -rf "$d"/{dev,var/lib/apt/lists}/* "$d"/var/log/{apt,dpkg.log} "$d/etc/resolv.conf"; : >"$d/etc/resolv.conf"; echo localhost >"$d/etc/hostname"
+	rm -rf "${d:?}"/{dev,var/lib/apt/lists}/* "$d"/var/log/{apt,dpkg.log} "$d/etc/resolv.conf"; : >"$d/etc/resolv.conf"; echo localhost >"$d/etc/hostname"
 	printf '#!/bin/sh\nexit 101\n' >"$d/usr/sbin/policy-rc.d"; chmod 755 "$d/usr/sbin/policy-rc.d"; echo force-unsafe-io >"$d/etc/dpkg/dpkg.cfg.d/docker-apt-speedup"
 	echo 'DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb"; }; Dir::Cache::pkgcache ""; Dir::Cache::srcpkgcache "";' >"$d/etc/apt/apt.conf.d/docker-clean"
 	pack debian "$d" gzip "$(date)" "# mmdebstrap --variant=minbase bookworm"

@@ -15,8 +15,14 @@ enum Outcome {
 
 type Step = fn(&Path) -> Result<Outcome>;
 
-const STEPS: [(&str, Step); 5] =
-    [("format", format), ("tidy", tidy), ("clippy", clippy), ("codegen", codegen), ("audit", audit)];
+const STEPS: [(&str, Step); 6] = [
+    ("format", format),
+    ("tidy", tidy),
+    ("scripts", scripts),
+    ("clippy", clippy),
+    ("codegen", codegen),
+    ("audit", audit),
+];
 
 /// Runs all steps; the last line counts them.
 pub fn run(root: &Path) -> Result<()> {
@@ -55,13 +61,28 @@ fn codegen(root: &Path) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
+/// shellcheck, with what .shellcheckrc says.
+fn scripts(root: &Path) -> Result<Outcome> {
+    if !is_installed("shellcheck") {
+        return Ok(Outcome::Skipped("shellcheck is not installed"));
+    }
+    let files = crate::tidy::files(root)?;
+    let scripts = files.iter().map(String::as_str).filter(|path| path.ends_with(".sh") || *path == ".ci/run");
+    let arguments: Vec<&str> = ["--severity=warning"].into_iter().chain(scripts).collect();
+    crate::run("shellcheck", &arguments, root)?;
+    Ok(Outcome::Passed)
+}
+
 /// Licences, duplicates and sources of the dependencies (deny.toml). Advisories need a database from the internet and are
 /// not asked for here.
 fn audit(root: &Path) -> Result<Outcome> {
-    let installed = Command::new("cargo-deny").arg("--version").output().is_ok_and(|output| output.status.success());
-    if !installed {
+    if !is_installed("cargo-deny") {
         return Ok(Outcome::Skipped("cargo-deny is not installed"));
     }
     crate::run("cargo-deny", &["--log-level", "error", "check", "licenses", "bans", "sources"], root)?;
     Ok(Outcome::Passed)
+}
+
+fn is_installed(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
 }

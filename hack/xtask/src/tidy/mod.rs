@@ -66,7 +66,7 @@ pub fn violations(root: &Path) -> Result<Vec<Violation>> {
 }
 
 /// Every file of the repository that git tracks or would track, relative to `root`.
-fn files(root: &Path) -> Result<Vec<String>> {
+pub fn files(root: &Path) -> Result<Vec<String>> {
     let arguments = ["ls-files", "--cached", "--others", "--exclude-standard", "-z"];
     let output = Command::new("git").args(arguments).current_dir(root).output().context("starting git ls-files")?;
     if !output.status.success() {
