@@ -1,0 +1,130 @@
+//! Keeps blobs beside the layers, where the store is configured to: written while they stream by, and served instead of
+//! the registry when a layer has to be unpacked again.
+
+use std::fs::File;
+use std::io::{self, BufRead, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::io::AsyncReadExt;
+
+use crate::limits::INFLATED_PIECE_BYTES;
+use crate::source::{Answer, Blob, Origin};
+
+/// A blob's file that is not committed; dropping it removes it.
+pub struct KeptBlob {
+    file: Option<File>,
+    partial: PathBuf,
+    path: PathBuf,
+}
+
+impl KeptBlob {
+    /// Begins a file that will be `path`; `number` tells it from others of the same blob.
+    pub fn create(path: PathBuf, number: u64) -> io::Result<Self> {
+        let partial = path.with_extension(format!("{number}.partial"));
+        let file = File::create(&partial)?;
+        Ok(KeptBlob { file: Some(file), partial, path })
+    }
+
+    /// Gives the file its name; answers with the bytes it takes on disk.
+    pub fn finish(mut self) -> io::Result<u64> {
+        let file = self.file.take();
+        let bytes = file.map_or(Ok(0), |file| file.metadata().map(|metadata| metadata.blocks() * 512))?;
+        std::fs::rename(&self.partial, &self.path)?;
+        Ok(bytes)
+    }
+}
+
+impl Drop for KeptBlob {
+    fn drop(&mut self) {
+        // After `finish` there is none of this name any more.
+        let _ = std::fs::remove_file(&self.partial);
+    }
+}
+
+/// Writes what is read through it to a blob's file.
+pub struct Keeping<R> {
+    inner: R,
+    blob: Option<KeptBlob>,
+    written: usize,
+}
+
+impl<R: BufRead> Keeping<R> {
+    pub fn new(inner: R, blob: Option<KeptBlob>) -> Self {
+        Keeping { inner, blob, written: 0 }
+    }
+
+    pub fn take_blob(&mut self) -> Option<KeptBlob> {
+        self.blob.take()
+    }
+}
+
+impl<R: BufRead> BufRead for Keeping<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let available = self.inner.fill_buf()?;
+        if self.written == 0
+            && let Some(file) = self.blob.as_mut().and_then(|blob| blob.file.as_mut())
+        {
+            file.write_all(available)?;
+            self.written = available.len();
+        }
+        Ok(available)
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.inner.consume(count);
+        self.written = self.written.saturating_sub(count);
+    }
+}
+
+impl<R: BufRead> Read for Keeping<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let count = available.len().min(into.len());
+        into[..count].copy_from_slice(&available[..count]);
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+/// A kept blob as a source of itself; the registry is its other origin.
+pub struct StoredBlob {
+    file: tokio::fs::File,
+    registry: Arc<dyn Origin>,
+}
+
+impl StoredBlob {
+    /// The blob's file, if it is there and has the right size.
+    pub async fn open(path: &Path, size: u64, registry: &Arc<dyn Origin>) -> Option<Self> {
+        let file = tokio::fs::File::open(path).await.ok()?;
+        let has_size = file.metadata().await.is_ok_and(|metadata| metadata.len() == size);
+        has_size.then(|| StoredBlob { file, registry: Arc::clone(registry) })
+    }
+}
+
+impl Blob for StoredBlob {
+    fn chunk(&mut self) -> Answer<'_, Option<Bytes>> {
+        Box::pin(async move {
+            let mut buffer = vec![0; INFLATED_PIECE_BYTES];
+            let count = self.file.read(&mut buffer).await.map_err(ReadError)?;
+            buffer.truncate(count);
+            Ok((count > 0).then(|| Bytes::from(buffer)))
+        })
+    }
+
+    fn other_origin(&self) -> Option<Arc<dyn Origin>> {
+        Some(Arc::clone(&self.registry))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("reading a kept blob")]
+struct ReadError(#[source] io::Error);
+
+impl cradle_domain::Classified for ReadError {
+    fn class(&self) -> cradle_domain::Class {
+        cradle_domain::Class::Corrupt
+    }
+}

@@ -1,0 +1,288 @@
+//! What containers have of the store: a writable layer, and the layers of images. Both are remembered by the container's
+//! folder itself, so that making one costs a few system calls and no durable write; a container does not outlive a power
+//! cut anyway.
+//!
+//! ```text
+//! containers/ID/fs, work        overlayfs' upper and work folder
+//! containers/ID/rootfs-HEX      the numbers of the layers below, one a line; HEX is the image
+//! containers/ID/lent-HEX        the same for an image that is mounted into the container
+//! ```
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use cradle_domain::{Class, Classified, ContainerId, Digest};
+use cradle_engine::ports::RootFilesystem;
+
+use super::catalogue::{Catalogue, Layer};
+use super::layout::{EMPTY_LAYER, Layout};
+use super::snapshot::Image;
+use super::trash::Trash;
+use crate::limits::USAGE_MAX_AGE;
+use crate::tree::{Usage, measure};
+
+/// The containers that have something of the store.
+pub struct Containers {
+    layout: Layout,
+    known: Mutex<HashMap<ContainerId, Owner>>,
+}
+
+#[derive(Default)]
+struct Owner {
+    /// Held, so that they are not garbage.
+    layers: Vec<Arc<Layer>>,
+    measured: Option<(Instant, Usage)>,
+}
+
+/// A container does not get its layers.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    #[error("the image {image} is not here")]
+    NoImage { image: Digest },
+    #[error("the image {image} is damaged: its layer {layer} is missing or changed on disk")]
+    Damaged { image: Digest, layer: Digest },
+    #[error("the container {container} has a writable layer upon another image")]
+    OtherImage { container: ContainerId },
+    #[error("making the writable layer {path:?}")]
+    Write { path: PathBuf, source: io::Error },
+}
+
+impl Classified for PrepareError {
+    fn class(&self) -> Class {
+        match self {
+            PrepareError::NoImage { .. } => Class::NotFound,
+            PrepareError::Damaged { .. } => Class::Corrupt,
+            PrepareError::OtherImage { .. } => Class::Conflict,
+            PrepareError::Write { source, .. } => crate::tree::class_of(source),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            PrepareError::NoImage { .. } | PrepareError::Damaged { .. } => Some("pull the image again".into()),
+            PrepareError::OtherImage { .. } => None,
+            PrepareError::Write { .. } => Some("look at the file system of the image store".into()),
+        }
+    }
+}
+
+/// A container's folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{act} {path:?}")]
+pub struct ContainerError {
+    pub act: &'static str,
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+impl Classified for ContainerError {
+    fn class(&self) -> Class {
+        crate::tree::class_of(&self.source)
+    }
+}
+
+const ROOTFS: &str = "rootfs-";
+const LENT: &str = "lent-";
+const UPPER: &str = "fs";
+const WORK: &str = "work";
+
+/// What the folders of containers say when the store is opened.
+pub struct Found {
+    pub containers: Containers,
+    /// Layers that containers have but no record names; they stay.
+    pub unrecorded: HashSet<u64>,
+}
+
+impl Containers {
+    /// Reads the folders of a store that is being opened.
+    pub fn load(layout: Layout, catalogue: &Catalogue) -> io::Result<Found> {
+        let by_number: HashMap<u64, Arc<Layer>> =
+            catalogue.layers().into_iter().map(|layer| (layer.record.number, layer)).collect();
+        let mut known = HashMap::new();
+        let mut unrecorded = HashSet::new();
+        for entry in fs::read_dir(layout.containers())? {
+            let entry = entry?;
+            let Some(id) = entry.file_name().to_str().and_then(|name| ContainerId::parse(name).ok()) else { continue };
+            let mut owner = Owner::default();
+            for number in numbers_in(&entry.path())? {
+                match by_number.get(&number) {
+                    Some(layer) => owner.layers.push(Arc::clone(layer)),
+                    None => drop(unrecorded.insert(number)),
+                }
+            }
+            known.insert(id, owner);
+        }
+        Ok(Found { containers: Containers { layout, known: Mutex::new(known) }, unrecorded })
+    }
+
+    /// Makes a container's writable layer; repeated: answers as before.
+    pub fn prepare(
+        &self,
+        container: &ContainerId,
+        image: &Arc<Image>,
+        catalogue: &Catalogue,
+    ) -> Result<RootFilesystem, PrepareError> {
+        let lower = self.borrow(container, image, ROOTFS, catalogue)?;
+        let folder = self.layout.container(container);
+        let (upper, work) = (folder.join(UPPER), folder.join(WORK));
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| PrepareError::Write { path, source }
+        };
+        make_folder(&work).map_err(failed(&work))?;
+        make_folder(&upper).map_err(failed(&upper))?;
+        // The upper folder is the container's `/`. Set every time: an earlier try may have died in between.
+        let root = image.root.as_ref();
+        let mode = root.map_or(0o755, |root| root.mode);
+        if let Some(root) = root {
+            chown(&upper, Some(root.uid), Some(root.gid)).map_err(failed(&upper))?;
+        }
+        fs::set_permissions(&upper, fs::Permissions::from_mode(mode)).map_err(failed(&upper))?;
+        Ok(RootFilesystem { lower, upper, work })
+    }
+
+    /// Lends an image's layers to a container, for as long as its folder is there.
+    pub fn lend(
+        &self,
+        container: &ContainerId,
+        image: &Arc<Image>,
+        catalogue: &Catalogue,
+    ) -> Result<Vec<PathBuf>, PrepareError> {
+        self.borrow(container, image, LENT, catalogue)
+    }
+
+    /// Moves a container's folder to the trash; absent: success.
+    pub fn discard(&self, container: &ContainerId, trash: &Trash) -> Result<(), ContainerError> {
+        let path = self.layout.container(container);
+        trash.discard(&path).map_err(|source| ContainerError { act: "removing", path, source })?;
+        self.known().remove(container);
+        trash.wake();
+        Ok(())
+    }
+
+    /// Where a container's writable layer is, or would be.
+    pub fn writable_path(&self, container: &ContainerId) -> PathBuf {
+        self.layout.container(container).join(UPPER)
+    }
+
+    pub fn owners(&self) -> Vec<ContainerId> {
+        self.known().keys().cloned().collect()
+    }
+
+    /// What a writable layer takes, measured not long ago; none without one.
+    pub fn usage(&self, container: &ContainerId) -> Result<Option<Usage>, ContainerError> {
+        let now = Instant::now();
+        let measured = match self.known().get(container) {
+            None => return Ok(None),
+            Some(owner) => owner.measured,
+        };
+        if let Some((at, usage)) = measured
+            && now.duration_since(at) < USAGE_MAX_AGE
+        {
+            return Ok(Some(usage));
+        }
+        let path = self.writable_path(container);
+        let usage = match fs::File::open(&path).and_then(measure) {
+            Ok(usage) => usage,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(ContainerError { act: "measuring", path, source }),
+        };
+        if let Some(owner) = self.known().get_mut(container) {
+            owner.measured = Some((now, usage));
+        }
+        Ok(Some(usage))
+    }
+
+    /// What all writable layers take.
+    pub fn total_usage(&self) -> Result<Usage, ContainerError> {
+        let mut total = Usage::default();
+        for container in self.owners() {
+            let usage = self.usage(&container)?.unwrap_or_default();
+            total.bytes += usage.bytes;
+            total.inodes += usage.inodes;
+        }
+        Ok(total)
+    }
+
+    /// Writes down that a container has an image's layers, and answers with their folders, the top one first.
+    fn borrow(
+        &self,
+        container: &ContainerId,
+        image: &Arc<Image>,
+        prefix: &str,
+        catalogue: &Catalogue,
+    ) -> Result<Vec<PathBuf>, PrepareError> {
+        if let Some(damaged) = image.stack.iter().find(|layer| !layer.is_whole()) {
+            catalogue.mark_damaged(damaged);
+            return Err(PrepareError::Damaged { image: image.view.id.clone(), layer: damaged.key.clone() });
+        }
+        let folder = self.layout.container(container);
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| PrepareError::Write { path, source }
+        };
+        let file = format!("{prefix}{}", image.view.id.hex());
+        if make_folder(&folder).map_err(failed(&folder))? == Made::Earlier && prefix == ROOTFS {
+            let other = has_other_rootfs(&folder, &file).map_err(failed(&folder))?;
+            if other {
+                return Err(PrepareError::OtherImage { container: container.clone() });
+            }
+        }
+        // Held before it is written: the layers must not vanish in between.
+        self.known().entry(container.clone()).or_default().layers.extend(image.stack.iter().map(Arc::clone));
+        let numbers: String = image.stack.iter().map(|layer| format!("{}\n", layer.record.number)).collect();
+        let path = folder.join(file);
+        fs::write(&path, numbers).map_err(failed(&path))?;
+        if image.stack.is_empty() {
+            return Ok(vec![self.layout.layer(EMPTY_LAYER)]);
+        }
+        Ok(image.stack.iter().map(|layer| layer.path.clone()).collect())
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<ContainerId, Owner>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Made {
+    Now,
+    Earlier,
+}
+
+fn make_folder(path: &Path) -> io::Result<Made> {
+    match fs::create_dir(path) {
+        Ok(()) => Ok(Made::Now),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Made::Earlier),
+        Err(error) => Err(error),
+    }
+}
+
+fn has_other_rootfs(folder: &Path, ours: &str) -> io::Result<bool> {
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with(ROOTFS) && name != ours) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The numbers in the files of one container. A line cut off by a crash is of a call that was never answered.
+fn numbers_in(folder: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with(ROOTFS) || name.starts_with(LENT)) {
+            let text = fs::read_to_string(entry.path())?;
+            numbers.extend(text.lines().filter_map(|line| line.parse::<u64>().ok()));
+        }
+    }
+    Ok(numbers)
+}

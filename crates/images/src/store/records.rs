@@ -1,0 +1,75 @@
+//! What the database holds, as JSON: readable by people, and open to new fields. A change of what a field means raises
+//! [`FORMAT`].
+
+use std::io;
+use std::os::fd::AsFd;
+
+use cradle_domain::{Digest, Timestamp};
+use rustix::fs::fstat;
+use serde::{Deserialize, Serialize};
+
+use crate::tree::RootDirectory;
+
+/// The version of the store's format.
+pub const FORMAT: u64 = 1;
+
+/// A layer that is on disk. Its key is the diff id of one that stands alone, else the chain id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerRecord {
+    /// Its folder's name.
+    pub number: u64,
+    pub diff_id: Digest,
+    /// Whether it is the same on top of any other layers (see `tree`, Dependence).
+    pub stands_alone: bool,
+    pub bytes: u64,
+    pub inodes: u64,
+    /// Owner and mode of `/`, where the layer has an entry for it.
+    pub root: Option<RootDirectory>,
+    pub root_time: RootTime,
+    pub committed_at: Timestamp,
+}
+
+/// The modification time of a layer's root folder: it changes when someone adds or removes names there, so comparing it
+/// notices most of what can happen to a layer at the cost of one stat(2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootTime {
+    seconds: i64,
+    nanos: u64,
+}
+
+impl RootTime {
+    pub fn of(folder: impl AsFd) -> io::Result<Self> {
+        let stat = fstat(folder)?;
+        Ok(RootTime { seconds: stat.st_mtime, nanos: stat.st_mtime_nsec })
+    }
+
+    pub fn of_stat(stat: &rustix::fs::Stat) -> Self {
+        RootTime { seconds: stat.st_mtime, nanos: stat.st_mtime_nsec }
+    }
+}
+
+/// An image; its key is the digest of its configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    /// The manifest that named the configuration.
+    pub manifest: Digest,
+    /// The base first.
+    pub layers: Vec<ImageLayer>,
+}
+
+/// A layer of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageLayer {
+    pub diff_id: Digest,
+    pub chain_id: Digest,
+    /// The compressed blob.
+    pub blob: Digest,
+}
+
+/// What a name stands for; its key is `repository:tag` or `repository@digest`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReferenceRecord {
+    pub image: Digest,
+    /// It was pulled without credentials of a request, so anyone may have it.
+    pub anonymous: bool,
+}
