@@ -1,8 +1,7 @@
-//! The parent's side of a start: one clone3, and then waiting for what the child tells.
+//! The parent's side of a start: one clone3. What the child tells then is taken by [`super::starting`].
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::time::Instant;
 
 use cradle_sys::SingleThreaded;
 use cradle_sys::namespace::{self, Kinds};
@@ -10,14 +9,14 @@ use cradle_sys::process::{self, Cloned, NewNamespaces};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
-use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_send_signal, waitid};
+use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
-use super::child::Child;
+use super::Stdio;
+use super::child;
 use super::error::StartError;
-use super::line::{self, Failure, Line, Message};
-use super::{Stdio, error};
+use super::line::{self, Line};
 use crate::cgroup::Cgroup;
-use crate::limits::{KILL_DEADLINE, START_DEADLINE};
+use crate::limits::KILL_DEADLINE;
 use crate::plan::{Namespaces, Step};
 use crate::pod::PodNamespaces;
 use crate::procfs::Procfs;
@@ -37,21 +36,25 @@ pub(super) struct Launch<'a> {
 
 /// How the child gets to the namespaces that are not new.
 pub(super) enum Entering<'a> {
-    Container { namespaces: &'a Namespaces, pod: &'a PodNamespaces },
+    Container {
+        namespaces: &'a Namespaces,
+        pod: &'a PodNamespaces,
+    },
     /// Those of this process.
-    Exec { container: BorrowedFd<'a> },
+    Exec {
+        container: BorrowedFd<'a>,
+    },
 }
 
-/// A process that has executed its program.
-pub(super) struct Launched {
+/// The parent's hold on a child.
+pub(super) struct Child {
     pub pid: i32,
     pub pidfd: OwnedFd,
-    pub terminal_master: Option<OwnedFd>,
+    pub line: Line,
 }
 
-/// Starts it; returns when the program runs, or when nothing of the child is left.
-pub(super) fn launch(launch: &Launch<'_>, stdio: Stdio, single: &SingleThreaded) -> Result<Launched, StartError> {
-    let deadline = Instant::now() + START_DEADLINE;
+/// Makes the child, which begins with its steps. After an error there is none.
+pub(super) fn launch(launch: &Launch<'_>, stdio: Stdio, single: &SingleThreaded) -> Result<Child, StartError> {
     let opened = |source| StartError::OpenCgroup { source };
     let directory = launch.cgroup.directory().map_err(opened)?;
     let memberships = launch.cgroup.attach_fds().map_err(opened)?;
@@ -63,18 +66,12 @@ pub(super) fn launch(launch: &Launch<'_>, stdio: Stdio, single: &SingleThreaded)
     match cloned {
         Cloned::Child => {
             drop(ours);
-            Child::new(launch, procfs, &theirs, single).run(stdio, &memberships)
+            child::Child::new(launch, procfs, &theirs, single).run(stdio, &memberships)
         }
         Cloned::Parent { pid, pidfd } => {
             // Their copies here would keep the line open, and the ends of the pipes.
             drop((theirs, stdio));
-            match wait(&ours, &pidfd, launch.steps, deadline) {
-                Ok(terminal_master) => Ok(Launched { pid, pidfd, terminal_master }),
-                Err(error) => {
-                    kill(&pidfd);
-                    Err(error)
-                }
-            }
+            Ok(Child { pid, pidfd, line: ours })
         }
     }
 }
@@ -89,7 +86,8 @@ fn born_into(
 ) -> Result<Cloned, StartError> {
     let making = |errno| StartError::kernel("making a process", errno);
     let Some(namespace) = namespace else { return clone().map_err(making) };
-    let own = procfs.own_namespace("pid").map_err(|error| StartError::io("opening the shim's PID namespace", &error))?;
+    let own =
+        procfs.own_namespace("pid").map_err(|error| StartError::io("opening the shim's PID namespace", &error))?;
     namespace::enter(namespace, Kinds::PROCESS_ID, single).map_err(|errno| match errno {
         Errno::SRCH => StartError::Exited,
         errno => StartError::kernel("entering the PID namespace", errno),
@@ -108,62 +106,16 @@ fn born_into(
     }
 }
 
-/// Waits for execve; the master of the child's terminal, if it has one.
-fn wait(line: &Line, pidfd: &OwnedFd, steps: &[Step], deadline: Instant) -> Result<Option<OwnedFd>, StartError> {
-    let (mut terminal, mut ready) = (None, false);
-    loop {
-        match line.receive(deadline) {
-            Ok(Message::Terminal(master)) => terminal = Some(master),
-            Ok(Message::Ready) => ready = true,
-            Ok(Message::Failed(failure)) => return Err(failed(failure, steps)),
-            Ok(Message::End) if ready => return Ok(terminal),
-            Ok(Message::End) => return Err(died(pidfd)),
-            Err(Errno::TIMEDOUT) => return Err(StartError::Deadline),
-            Err(Errno::CONNRESET) => return Err(died(pidfd)),
-            Err(errno) => return Err(StartError::kernel("waiting for the process", errno)),
-        }
-    }
-}
-
-fn failed(failure: Failure, steps: &[Step]) -> StartError {
-    let Failure { step, errno, detail } = failure;
-    let doing = match step.and_then(|place| steps.get(usize::from(place))) {
-        Some(Step::FindProgram { .. } | Step::Execute { .. }) if errno == 0 => {
-            return StartError::Program { message: detail };
-        }
-        // The environment is nobody's business but the program's.
-        Some(Step::Execute { .. }) => "execute the program".to_owned(),
-        Some(step) => step.to_string(),
-        None => "prepare the process".to_owned(),
-    };
-    let doing = if detail.is_empty() { doing } else { format!("{doing}: {detail}") };
-    match errno {
-        0 => StartError::Step { doing },
-        number => StartError::Kernel { doing, source: error::Reason::from(Errno::from_raw_os_error(number)) },
-    }
-}
-
-/// The child is dead, or about to be, and has not said why.
-fn died(pidfd: &OwnedFd) -> StartError {
-    let status = is_dead_within(pidfd, KILL_DEADLINE)
-        .then(|| waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT));
-    let status: Option<WaitIdStatus> = status.and_then(Result::ok).flatten();
-    match status.and_then(|status| status.terminating_signal()) {
-        Some(signal) => StartError::Killed { signal },
-        None => StartError::Ended { code: status.and_then(|status| status.exit_status()).unwrap_or(-1) },
-    }
-}
-
 /// Kills a child and reaps it. One that does not die in time (it sits in a system call that cannot be interrupted) is
 /// left to the shim, which reaps every child.
-fn kill(pidfd: &OwnedFd) {
+pub(super) fn kill(pidfd: &OwnedFd) {
     let _ = pidfd_send_signal(pidfd, Signal::KILL);
     if is_dead_within(pidfd, KILL_DEADLINE) {
         let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
     }
 }
 
-fn is_dead_within(pidfd: &OwnedFd, time: std::time::Duration) -> bool {
+pub(super) fn is_dead_within(pidfd: &OwnedFd, time: std::time::Duration) -> bool {
     let timeout = Timespec { tv_sec: time.as_secs().cast_signed(), tv_nsec: time.subsec_nanos().into() };
     poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&timeout)) == Ok(1)
 }

@@ -5,7 +5,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -85,35 +85,38 @@ impl Line {
         let _ = rustix::io::write(&self.0, &message);
     }
 
-    /// The next message; `TIMEDOUT` when there is none until `deadline`.
-    pub(super) fn receive(&self, deadline: Instant) -> Result<Message> {
-        self.wait(deadline)?;
+    /// The next message, if it has arrived.
+    pub(super) fn receive(&self) -> Result<Option<Message>> {
         let mut bytes = [0; FAILURE_DETAIL_MAX_BYTES + 16];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received =
-            recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?.bytes;
+        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+        let received = match recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags) {
+            Err(Errno::AGAIN) => return Ok(None),
+            received => received?.bytes,
+        };
         let fd = control.drain().find_map(|message| match message {
             RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
             _ => None,
         });
         match (&bytes[..received], fd) {
-            ([], _) => Ok(Message::End),
-            ([READY], _) => Ok(Message::Ready),
-            ([TERMINAL], Some(master)) => Ok(Message::Terminal(master)),
+            ([], _) => Ok(Some(Message::End)),
+            ([READY], _) => Ok(Some(Message::Ready)),
+            ([TERMINAL], Some(master)) => Ok(Some(Message::Terminal(master))),
             ([FAILED, step_low, step_high, a, b, c, d, detail @ ..], _) => {
                 let step = u16::from_le_bytes([*step_low, *step_high]);
-                Ok(Message::Failed(Failure {
+                Ok(Some(Message::Failed(Failure {
                     step: (step != NO_STEP).then_some(step),
                     errno: i32::from_le_bytes([*a, *b, *c, *d]),
                     detail: String::from_utf8_lossy(detail).into_owned(),
-                }))
+                })))
             }
             _ => Err(Errno::BADMSG),
         }
     }
 
-    fn wait(&self, deadline: Instant) -> Result<()> {
+    /// Waits for a message; `TIMEDOUT` when there is none until `deadline`.
+    pub(super) fn wait(&self, deadline: Instant) -> Result<()> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout = Timespec::try_from(left).map_err(|_| Errno::INVAL)?;
@@ -128,13 +131,20 @@ impl Line {
     }
 }
 
+impl AsFd for Line {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(5)
+    fn next(line: &Line) -> Message {
+        line.wait(Instant::now() + Duration::from_secs(5)).unwrap();
+        line.receive().unwrap().expect("a message")
     }
 
     #[test]
@@ -148,17 +158,18 @@ mod tests {
         theirs.send_failure(&failure);
         theirs.send_failure(&early);
         drop(theirs);
-        assert!(matches!(ours.receive(soon()).unwrap(), Message::Terminal(_)));
-        assert!(matches!(ours.receive(soon()).unwrap(), Message::Ready));
-        assert!(matches!(ours.receive(soon()).unwrap(), Message::Failed(received) if received == failure));
-        assert!(matches!(ours.receive(soon()).unwrap(), Message::Failed(received) if received == early));
-        assert!(matches!(ours.receive(soon()).unwrap(), Message::End));
+        assert!(matches!(next(&ours), Message::Terminal(_)));
+        assert!(matches!(next(&ours), Message::Ready));
+        assert!(matches!(next(&ours), Message::Failed(received) if received == failure));
+        assert!(matches!(next(&ours), Message::Failed(received) if received == early));
+        assert!(matches!(next(&ours), Message::End));
     }
 
     #[test]
     fn silence_ends_at_the_deadline_and_a_dropped_end_is_a_cut_line() {
         let (ours, theirs) = open().unwrap();
-        assert_eq!(ours.receive(Instant::now()).unwrap_err(), Errno::TIMEDOUT);
+        assert!(ours.receive().unwrap().is_none());
+        assert_eq!(ours.wait(Instant::now()).unwrap_err(), Errno::TIMEDOUT);
         assert!(!theirs.is_cut());
         drop(ours);
         assert!(theirs.is_cut());
@@ -168,7 +179,7 @@ mod tests {
     fn a_long_detail_is_cut_and_not_lost() {
         let (ours, theirs) = open().unwrap();
         theirs.send_failure(&Failure { step: None, errno: 1, detail: "x".repeat(100_000) });
-        let Message::Failed(failure) = ours.receive(soon()).unwrap() else { panic!("no failure") };
+        let Message::Failed(failure) = next(&ours) else { panic!("no failure") };
         assert_eq!(failure.detail.len(), FAILURE_DETAIL_MAX_BYTES);
     }
 }

@@ -1,8 +1,8 @@
 //! Performs plans: starts a container's first process and further ones.
 //!
 //! The calling process, a shim with one thread, makes one clone3; the child does the steps of the plan in order and
-//! executes the program. It tells over a socket pair what failed ([`line`]), and the call returns when the program runs or
-//! when nothing of the child is left.
+//! executes the program. It tells over a socket pair what failed ([`line`]). [`begin`] and [`begin_exec`] return at once
+//! with a [`Starting`]; [`start`] and [`exec`] return when the program runs or when nothing of the child is left.
 
 mod child;
 mod error;
@@ -15,6 +15,7 @@ mod mounts;
 mod overlay;
 mod program;
 mod root;
+mod starting;
 mod terminal;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,10 +23,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use cradle_sys::SingleThreaded;
 use cradle_sys::process::NewNamespaces;
 
-pub use self::error::{Reason, StartError};
 pub(crate) use self::error::class_of;
+pub use self::error::{Reason, StartError};
+pub use self::starting::{Progress, Starting, died_by, ended_with};
 
-use self::launch::{Entering, Launch, Launched};
+use self::launch::{Child, Entering, Launch};
 use crate::cgroup::{self, Cgroup};
 use crate::plan::{ContainerPlan, ExecPlan, Namespace, Step};
 use crate::pod::{PidShare, PodNamespaces, Share};
@@ -33,9 +35,16 @@ use crate::pod::{PidShare, PodNamespaces, Share};
 /// What the process gets as its first three descriptors.
 #[derive(Debug)]
 pub enum Stdio {
-    Pipes { stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd },
+    Pipes {
+        stdin: OwnedFd,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    },
     /// A new terminal of the container's own devpts, of this size. The plan must be one for a terminal.
-    Terminal { columns: u16, rows: u16 },
+    Terminal {
+        columns: u16,
+        rows: u16,
+    },
 }
 
 /// A process whose execve has succeeded.
@@ -65,6 +74,16 @@ pub fn start(
     stdio: Stdio,
     single: &SingleThreaded,
 ) -> Result<Started, StartError> {
+    begin(plan, pod, stdio, single)?.wait(&plan.steps)
+}
+
+/// Begins to start a container, and does not wait for it.
+pub fn begin(
+    plan: &ContainerPlan,
+    pod: &PodNamespaces,
+    stdio: Stdio,
+    single: &SingleThreaded,
+) -> Result<Starting, StartError> {
     check_terminal(&plan.steps, &stdio)?;
     check_shared(plan, pod)?;
     let (new, pid_namespace) = pid_namespace(plan, pod)?;
@@ -93,6 +112,17 @@ pub fn exec(
     stdio: Stdio,
     single: &SingleThreaded,
 ) -> Result<Started, StartError> {
+    begin_exec(plan, container, group, stdio, single)?.wait(&plan.steps)
+}
+
+/// Begins to start one more process in a container, and does not wait for it.
+pub fn begin_exec(
+    plan: &ExecPlan,
+    container: Container<'_>,
+    group: &str,
+    stdio: Stdio,
+    single: &SingleThreaded,
+) -> Result<Starting, StartError> {
     check_terminal(&plan.steps, &stdio)?;
     let cgroup = container.cgroup.exec_child(group).map_err(|source| StartError::ExecCgroup { source })?;
     let launched = launch::launch(
@@ -110,9 +140,9 @@ pub fn exec(
     finish(launched, cgroup)
 }
 
-fn finish(launched: Result<Launched, StartError>, cgroup: Cgroup) -> Result<Started, StartError> {
+fn finish(launched: Result<Child, StartError>, cgroup: Cgroup) -> Result<Starting, StartError> {
     match launched {
-        Ok(Launched { pid, pidfd, terminal_master }) => Ok(Started { pid, pidfd, terminal_master, cgroup }),
+        Ok(Child { pid, pidfd, line }) => Ok(Starting::new(pid, pidfd, line, cgroup)),
         Err(error) => {
             // The reason for the failure is what matters; a group that cannot be removed now is removed with the
             // container's, or the pod's.
@@ -163,7 +193,8 @@ fn pid_namespace(plan: &ContainerPlan, pod: &PodNamespaces) -> Result<(NewNamesp
         }
         Namespace::Pod => match (pod.init(), pod.plan.pid) {
             (Some(init), _) => {
-                let init = init.try_clone_to_owned().map_err(|error| StartError::io("holding the pod's init", &error))?;
+                let init =
+                    init.try_clone_to_owned().map_err(|error| StartError::io("holding the pod's init", &error))?;
                 Ok((new, Some(init)))
             }
             (None, PidShare::Host) => Ok((new, None)),
