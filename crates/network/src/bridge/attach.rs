@@ -9,7 +9,8 @@ use cradle_engine::ports::{Attachment, NetworkAttachment};
 use cradle_engine::spec::Protocol;
 use rustix::io::Errno;
 
-use super::flows::{self, Stale};
+use super::deferred::Deferred;
+use super::flows::{Stale, StaleFlows};
 use super::leases::{Grant, LeaseError};
 use super::link;
 use super::ports::{self, HostPort, PortError};
@@ -62,7 +63,7 @@ impl Classified for AttachError {
 }
 
 impl Network {
-    pub(super) fn attach(&self, attachment: Attachment) -> Result<NetworkAttachment, AttachError> {
+    pub(super) fn attach(&self, attachment: Attachment) -> Result<(NetworkAttachment, Deferred), AttachError> {
         let Attachment { pod, netlink, namespace_fd, port_mappings, .. } = attachment;
         let ports =
             ports::host_ports(&port_mappings).map_err(|source| AttachError::Ports { pod: pod.clone(), source })?;
@@ -75,7 +76,11 @@ impl Network {
             }
             result => result?,
         };
-        Ok(NetworkAttachment { addresses: vec![address.into()] })
+        // Each TCP connection is a flow of its own, but a client that goes on sending datagrams keeps its flow alive, and
+        // it would never reach a pod that came later.
+        let datagrams = ports.iter().any(|port| port.protocol != Protocol::Tcp);
+        let flows = datagrams.then_some(StaleFlows { ports, stale: Stale::NotReaching(address) });
+        Ok((NetworkAttachment { addresses: vec![address.into()] }, Deferred { flows, link: None }))
     }
 
     fn attach_once(
@@ -93,7 +98,6 @@ impl Network {
         if !ports.is_empty() {
             sysctl::route_loopback_through(&self.config.bridge)
                 .map_err(|source| AttachError::Loopback { pod: pod(), source })?;
-            forget_flows_past(grant.address, ports);
         }
         Ok(grant.address)
     }
@@ -109,23 +113,6 @@ impl Network {
         } else {
             Ok(())
         }
-    }
-}
-
-/// A client that went on sending before the pod was there would never reach it. Without connection tracking to ask, that
-/// is all that is lost, so it is only said.
-fn forget_flows_past(pod: Ipv4Addr, ports: &[HostPort]) {
-    // Each TCP connection is a flow of its own.
-    if ports.iter().all(|port| port.protocol == Protocol::Tcp) {
-        return;
-    }
-    let result =
-        Socket::open(Family::Route).and_then(|mut socket| link::host_addresses(&mut socket)).and_then(|host| {
-            let host: Vec<Ipv4Addr> = host.iter().map(|address| address.address).collect();
-            flows::forget(ports, Stale::NotReaching { pod, host: &host })
-        });
-    if let Err(error) = result {
-        tracing::warn!(error = %cradle_domain::failure::Chain(&error), "clients that used a host port before may not reach the pod");
     }
 }
 

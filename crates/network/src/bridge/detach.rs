@@ -7,7 +7,8 @@ use cradle_domain::{Class, Classified, PodId};
 use rustix::io::Errno;
 
 use super::Network;
-use super::flows::{self, Stale};
+use super::deferred::Deferred;
+use super::flows::{Stale, StaleFlows};
 use super::leases::{Lease, ReleaseError};
 use super::link;
 use crate::netlink::{Family, NetlinkError, Socket};
@@ -39,22 +40,19 @@ impl Classified for DetachError {
     }
 }
 
-/// The host's end of a pair that was cut off and is still to be removed, by its index: the name may be in use again.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use]
-pub(super) struct CutOff(u32);
-
 impl Network {
-    pub(super) fn detach(&self, pod: &PodId) -> Result<Option<CutOff>, DetachError> {
-        if let Some(lease) = self.leases.retire(pod).filter(|lease| !lease.ports.is_empty()) {
-            self.close_ports(&lease).map_err(|source| DetachError::Close { pod: pod.clone(), source })?;
+    pub(super) fn detach(&self, pod: &PodId) -> Result<Deferred, DetachError> {
+        let lease = self.leases.retire(pod).filter(|lease| !lease.ports.is_empty());
+        if let Some(lease) = &lease {
+            self.close_ports(lease).map_err(|source| DetachError::Close { pod: pod.clone(), source })?;
         }
-        let cut_off = Socket::open(Family::Route)
+        let link = Socket::open(Family::Route)
             .and_then(|mut socket| link::cut(&mut socket, &link::port_name(pod)))
             .map_err(|source| DetachError::Link { pod: pod.clone(), source })?;
         self.leases.release(pod).map_err(|source| DetachError::Lease { pod: pod.clone(), source })?;
         *self.unused_since() = Instant::now();
-        Ok(cut_off.map(CutOff))
+        let flows = lease.map(|lease| StaleFlows { ports: lease.ports, stale: Stale::Reaching(lease.address) });
+        Ok(Deferred { link, flows })
     }
 
     fn close_ports(&self, lease: &Lease) -> Result<(), NetlinkError> {
@@ -65,22 +63,9 @@ impl Network {
                 if table.exists()? {
                     table.replace(&self.leases.open_ports())?;
                 }
+                Ok(())
             }
-            result => result?,
-        }
-        drop(table);
-        if let Err(error) = flows::forget(&lease.ports, Stale::Reaching { pod: lease.address }) {
-            let error = cradle_domain::failure::Chain(&error);
-            tracing::warn!(%error, address = %lease.address, "flows to a pod that is gone go on until they time out");
-        }
-        Ok(())
-    }
-
-    /// Removes a link that a detachment has cut off. The kernel may have been faster, with the pod's namespace.
-    pub(super) fn remove_link(&self, cut_off: CutOff) {
-        let removed = Socket::open(Family::Route).and_then(|mut socket| link::remove(&mut socket, cut_off.0));
-        if let Err(error) = removed {
-            tracing::warn!(error = %cradle_domain::failure::Chain(&error), index = cut_off.0, "cannot remove the link of a pod that is gone");
+            result => result,
         }
     }
 }

@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use rustix::io::Errno;
 
 use super::limits::{FLOWS_PER_DELETION, LISTING_ATTEMPTS};
+use super::link;
 use super::ports::HostPort;
 use crate::netlink::decode::find;
 use crate::netlink::uapi::*;
@@ -26,22 +27,34 @@ struct Tuple {
     destination_port: u16,
 }
 
-/// Which of the flows through a pod's host ports are stale. Who answers a flow is who was reached.
-#[derive(Debug, Clone, Copy)]
-pub enum Stale<'a> {
-    /// The ports were just opened: those to one of the host's addresses that reach another than the pod.
-    NotReaching { pod: Ipv4Addr, host: &'a [Ipv4Addr] },
+/// The flows through these host ports that do not go where they would go now.
+#[derive(Debug, PartialEq, Eq)]
+pub struct StaleFlows {
+    pub ports: Vec<HostPort>,
+    pub stale: Stale,
+}
+
+/// Which of them are stale. Who answers a flow is who was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stale {
+    /// The ports were just opened: those to one of the host's addresses that do not reach the pod.
+    NotReaching(Ipv4Addr),
     /// The ports were just closed: those that reach the pod.
-    Reaching { pod: Ipv4Addr },
+    Reaching(Ipv4Addr),
 }
 
 /// What the kernel identifies a flow by: attributes, as it gave them.
 struct Flow(Vec<(u16, Vec<u8>)>);
 
-/// Has the kernel forget the stale flows.
-pub fn forget(ports: &[HostPort], stale: Stale<'_>) -> Result<(), NetlinkError> {
+/// Has the kernel forget stale flows. Without connection tracking there are none.
+pub fn forget(flows: &StaleFlows) -> Result<(), NetlinkError> {
+    let host = match flows.stale {
+        Stale::NotReaching(_) => link::host_addresses(&mut Socket::open(Family::Route)?)?,
+        Stale::Reaching(_) => Vec::new(),
+    };
+    let host: Vec<Ipv4Addr> = host.iter().map(|address| address.address).collect();
     let mut socket = Socket::open(Family::Netfilter)?;
-    for flows in list(&mut socket, ports, stale)?.chunks(FLOWS_PER_DELETION) {
+    for flows in list(&mut socket, flows, &host)?.chunks(FLOWS_PER_DELETION) {
         let mut requests = Requests::new();
         for flow in flows {
             requests.act("forget a flow", message(IPCTNL_MSG_CT_DELETE), 0, &FIXED, |attributes| {
@@ -59,38 +72,38 @@ pub fn forget(ports: &[HostPort], stale: Stale<'_>) -> Result<(), NetlinkError> 
     Ok(())
 }
 
-fn list(socket: &mut Socket, ports: &[HostPort], stale: Stale<'_>) -> Result<Vec<Flow>, NetlinkError> {
+fn list(socket: &mut Socket, wanted: &StaleFlows, host: &[Ipv4Addr]) -> Result<Vec<Flow>, NetlinkError> {
     let mut attempt = 1;
     loop {
         let mut requests = Requests::new();
         requests.dump("list flows", message(IPCTNL_MSG_CT_GET), &FIXED, |_| ());
         let mut flows = Vec::new();
-        match socket.query(&requests, |payload| flows.extend(stale_flow(payload, ports, stale))) {
+        match socket.query(&requests, |payload| flows.extend(stale_flow(payload, wanted, host))) {
             Err(NetlinkError::Interrupted { .. }) if attempt < LISTING_ATTEMPTS => attempt += 1,
             result => return result.map(|()| flows),
         }
     }
 }
 
-fn stale_flow(payload: &[u8], ports: &[HostPort], stale: Stale<'_>) -> Option<Flow> {
+fn stale_flow(payload: &[u8], wanted: &StaleFlows, host: &[Ipv4Addr]) -> Option<Flow> {
     let attributes = payload.get(FIXED_BYTES..)?;
     let original = tuple(find(attributes, CTA_TUPLE_ORIG)?)?;
     let reply = tuple(find(attributes, CTA_TUPLE_REPLY)?)?;
     let identity = [CTA_TUPLE_ORIG, CTA_ZONE, CTA_ID];
-    is_stale(original, reply, ports, stale)
+    is_stale(original, reply, wanted, host)
         .then(|| Flow(identity.iter().filter_map(|kind| Some((*kind, find(attributes, *kind)?.to_vec()))).collect()))
 }
 
-fn is_stale(original: Tuple, reply: Tuple, ports: &[HostPort], stale: Stale<'_>) -> bool {
+fn is_stale(original: Tuple, reply: Tuple, wanted: &StaleFlows, host: &[Ipv4Addr]) -> bool {
     let through = |port: &HostPort| {
         original.protocol == port.protocol_number()
             && original.destination_port == port.host_port
             && port.host_ip.is_none_or(|host_ip| host_ip == original.destination)
     };
-    ports.iter().any(through)
-        && match stale {
-            Stale::NotReaching { pod, host } => reply.source != pod && host.contains(&original.destination),
-            Stale::Reaching { pod } => reply.source == pod,
+    wanted.ports.iter().any(through)
+        && match wanted.stale {
+            Stale::NotReaching(pod) => reply.source != pod && host.contains(&original.destination),
+            Stale::Reaching(pod) => reply.source == pod,
         }
 }
 
@@ -122,8 +135,8 @@ mod tests {
         let tuple =
             |source, destination, destination_port| Tuple { protocol: 17, source, destination, destination_port };
         let port = |host_ip| HostPort { protocol: Protocol::Udp, host_ip, host_port: 53, pod_port: 5353 };
-        let opened = Stale::NotReaching { pod, host: &[host] };
-        let closed = Stale::Reaching { pod };
+        let opened = |port| StaleFlows { ports: vec![port], stale: Stale::NotReaching(pod) };
+        let closed = |port| StaleFlows { ports: vec![port], stale: Stale::Reaching(pod) };
         for (destination, destination_port, answers, host_ip, stale_opened, stale_closed) in [
             (host, 53, host, None, true, false),
             (host, 53, other, None, true, false),
@@ -135,12 +148,11 @@ mod tests {
             (other, 53, other, None, false, false),
         ] {
             let (original, reply) = (tuple(client, destination, destination_port), tuple(answers, client, 4000));
-            let ports = [port(host_ip)];
             let case = format!("{destination}:{destination_port} answered by {answers}");
-            assert_eq!(is_stale(original, reply, &ports, opened), stale_opened, "opened: {case}");
-            assert_eq!(is_stale(original, reply, &ports, closed), stale_closed, "closed: {case}");
+            assert_eq!(is_stale(original, reply, &opened(port(host_ip)), &[host]), stale_opened, "opened: {case}");
+            assert_eq!(is_stale(original, reply, &closed(port(host_ip)), &[]), stale_closed, "closed: {case}");
         }
         let tcp = HostPort { protocol: Protocol::Tcp, ..port(None) };
-        assert!(!is_stale(tuple(client, host, 53), tuple(pod, client, 4000), &[tcp], closed));
+        assert!(!is_stale(tuple(client, host, 53), tuple(pod, client, 4000), &closed(tcp), &[]));
     }
 }

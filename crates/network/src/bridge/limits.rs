@@ -6,8 +6,9 @@ use std::time::Duration;
 /// would only queue there.
 pub const CONCURRENT_ACTS: usize = 4;
 
-/// Links removed at once, behind the detachments that cut them off. Each removal waits for a grace period of the kernel.
-pub const CONCURRENT_REMOVALS: usize = 1;
+/// Of what acts leave behind them, how much is done at once. It waits for grace periods of the kernel, or walks through all
+/// of its flows.
+pub const CONCURRENT_DEFERRALS: usize = 1;
 
 /// How long the bridge and the table stay after the last pod: one pod started after another then finds them there.
 pub const IDLE_BEFORE_REMOVAL: Duration = Duration::from_secs(2);

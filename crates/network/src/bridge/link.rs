@@ -22,8 +22,8 @@ const POD_LINK: &str = "eth0";
 /// Ethernet's payload, if the host has no default route to tell otherwise.
 const MTU_DEFAULT: u32 = 1500;
 
-/// An address that only the default route leads to (TEST-NET-1, RFC 5737).
-const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// An address that the default route leads to, if anything does. It is only looked up, nothing is sent there.
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(1, 1, 1, 1);
 
 const AF_UNSPEC: u8 = 0;
 const AF_INET: u8 = 2;

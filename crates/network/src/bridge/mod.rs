@@ -11,10 +11,11 @@
 //!
 //! What is where: [`config`] and [`subnet`] say what can be configured, `leases` who holds which address, `link` speaks
 //! about links, `nftables` about the packet filter, `flows` about connection tracking; `setup`, `attach` and `detach` are
-//! the acts. This file is the asynchronous side: it moves the acts, which block in the kernel, off the runtime's threads.
+//! the acts, `deferred` is what they leave behind. This file is the asynchronous side: it moves the acts, which block in the kernel, off the runtime's threads.
 
 mod attach;
 pub mod config;
+mod deferred;
 mod detach;
 mod flows;
 mod leases;
@@ -37,8 +38,9 @@ use cradle_engine::ports::{Act, Attachment, NetworkAttachment, PodNetwork};
 use tokio::sync::Semaphore;
 
 use self::config::{BridgeConfig, ConfigError};
+use self::deferred::Deferred;
 use self::leases::{Leases, LoadError};
-use self::limits::{CONCURRENT_ACTS, CONCURRENT_REMOVALS, IDLE_BEFORE_REMOVAL};
+use self::limits::{CONCURRENT_ACTS, CONCURRENT_DEFERRALS, IDLE_BEFORE_REMOVAL};
 use self::nftables::Table;
 use self::setup::SetupError;
 use crate::netlink::{Family, Socket};
@@ -48,7 +50,7 @@ use crate::netlink::{Family, Socket};
 pub struct Bridge {
     network: Arc<Network>,
     acts: Arc<Semaphore>,
-    removals: Arc<Semaphore>,
+    deferrals: Arc<Semaphore>,
     /// Whether a task waits for the network to be unused for a while.
     removal_awaited: Arc<AtomicBool>,
 }
@@ -92,7 +94,7 @@ impl Bridge {
         Ok(Bridge {
             network: Arc::new(network),
             acts: Arc::new(Semaphore::new(CONCURRENT_ACTS)),
-            removals: Arc::new(Semaphore::new(CONCURRENT_REMOVALS)),
+            deferrals: Arc::new(Semaphore::new(CONCURRENT_DEFERRALS)),
             removal_awaited: Arc::default(),
         })
     }
@@ -100,7 +102,7 @@ impl Bridge {
     /// Removes the bridge and the table at once if no pod holds an address, instead of a while after the last. To be
     /// called when the daemon ends; what pods need stays.
     pub async fn close(&self) {
-        self.blocking(&self.removals, Network::remove_if_idle).await.unwrap_or_else(warn_of_panic);
+        self.blocking(&self.deferrals, Network::remove_if_idle).await.unwrap_or_else(warn_of_panic);
     }
 
     /// Runs an act where it may block, at most as many at once as the semaphore has permits.
@@ -119,15 +121,19 @@ impl Bridge {
         ran.await.map_err(|error| Failure::new(Class::Bug, format!("an act of the pod network did not end: {error}")))
     }
 
-    /// What a detachment leaves to be done behind it.
-    fn tidy_up(&self, cut_off: Option<detach::CutOff>) {
-        if let Some(cut_off) = cut_off {
+    /// Does behind an act what it left to be done.
+    fn defer(&self, deferred: Deferred) {
+        if !deferred.is_nothing() {
             let bridge = self.clone();
             tokio::spawn(async move {
-                let removed = bridge.blocking(&bridge.removals, |network| network.remove_link(cut_off)).await;
-                removed.unwrap_or_else(warn_of_panic);
+                let finished = bridge.blocking(&bridge.deferrals, |_| deferred.finish()).await;
+                finished.unwrap_or_else(warn_of_panic);
             });
         }
+    }
+
+    /// Has the network removed when it stays unused for a while.
+    fn remove_later(&self) {
         if self.network.leases.is_empty() && !self.removal_awaited.swap(true, Ordering::AcqRel) {
             let bridge = self.clone();
             tokio::spawn(async move { bridge.remove_when_idle().await });
@@ -156,16 +162,18 @@ fn warn_of_panic(failure: Failure) {
 impl PodNetwork for Bridge {
     fn attach(&self, attachment: Attachment) -> Act<'_, NetworkAttachment> {
         Box::pin(async move {
-            let attached = self.blocking(&self.acts, |network| network.attach(attachment)).await?;
-            attached.map_err(Failure::from)
+            let (attached, deferred) = self.blocking(&self.acts, |network| network.attach(attachment)).await??;
+            self.defer(deferred);
+            Ok(attached)
         })
     }
 
     fn detach(&self, pod: &PodId) -> Act<'_, ()> {
         let pod = pod.clone();
         Box::pin(async move {
-            let detached = self.blocking(&self.acts, move |network| network.detach(&pod)).await?;
-            self.tidy_up(detached?);
+            let deferred = self.blocking(&self.acts, move |network| network.detach(&pod)).await??;
+            self.defer(deferred);
+            self.remove_later();
             Ok(())
         })
     }

@@ -103,7 +103,7 @@ fn the_pods_link_is_eth0_with_an_address_of_its_own_and_the_hosts_mtu() {
     let eth0 = pod.namespace.run(|| link::in_pod(&mut Socket::open(Family::Route).unwrap()).unwrap().unwrap());
     assert_eq!((eth0.mtu, eth0.up), (1400, true), "the MTU of the link with the default route");
     assert!(world.host.call(address, 80).is_err(), "nobody listens, but the host asks who has the address");
-    let neighbours = world.host.run(|| std::fs::read_to_string("/proc/net/arp").unwrap());
+    let neighbours = world.host.run(|| std::fs::read_to_string("/proc/thread-self/net/arp").unwrap());
     assert!(neighbours.contains("0a:58:0a:58:00:02"), "{neighbours}");
 }
 
@@ -303,7 +303,7 @@ fn a_pod_attached_again_keeps_its_address_and_its_connections() {
     assert_eq!(daemon.attach(&pod, &ports).unwrap(), address);
     assert_eq!(index(), before, "the link was left alone");
     let restarted = world.start();
-    assert_eq!(restarted.block_on(restarted.bridge.owners()).unwrap(), [pod.id.clone()]);
+    assert_eq!(restarted.block_on(restarted.bridge.owners()).unwrap(), std::slice::from_ref(&pod.id));
     assert_eq!(restarted.attach(&pod, &ports).unwrap(), address);
     assert_eq!(index(), before, "also by a daemon started anew");
     pod.namespace.serve_tcp(Ipv4Addr::UNSPECIFIED, 80);
@@ -555,10 +555,12 @@ fn an_act_interrupted_at_any_effect_can_be_repeated_or_undone() {
                 let attachment = pod.attachment(&ports);
                 let daemon = world.start();
                 let finished = world.host.run(|| match interrupted {
-                    "attach" => crash_after(effects, || daemon.network().attach(attachment).unwrap()).is_some(),
+                    "attach" => {
+                        crash_after(effects, || daemon.network().attach(attachment).unwrap().1.finish()).is_some()
+                    }
                     _ => {
-                        daemon.network().attach(attachment).unwrap();
-                        crash_after(effects, || drop(daemon.network().detach(&pod.id).unwrap())).is_some()
+                        daemon.network().attach(attachment).unwrap().1.finish();
+                        crash_after(effects, || daemon.network().detach(&pod.id).unwrap().finish()).is_some()
                     }
                 });
                 let case = format!("{interrupted} interrupted after {effects} effects, then {then}");

@@ -77,7 +77,7 @@ impl Rule<'_, '_> {
     }
 
     /// The packet is for an address of this host.
-    pub fn to_this_host(&mut self) {
+    pub fn destined_here(&mut self) {
         self.add("fib", |fib| {
             fib.be32(NFTA_FIB_DREG, Register(0).number());
             fib.be32(NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE);

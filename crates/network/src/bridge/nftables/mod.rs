@@ -220,7 +220,7 @@ impl Table {
         }
         for chain in ["prerouting", "output"] {
             self.rule(requests, chain, |rule| {
-                rule.to_this_host();
+                rule.destined_here();
                 rule.jump(HOST_PORTS);
             });
         }

@@ -30,21 +30,22 @@ fn times_of_attaching_and_detaching() {
                 let ports: Vec<_> = ports.iter().map(|_| tcp(host_port, 80)).collect();
                 let attachment = pod.attachment(&ports);
                 let begun = Instant::now();
-                network.attach(attachment).unwrap();
+                let (_, deferred) = network.attach(attachment).unwrap();
                 attached.push(begun.elapsed());
+                deferred.finish();
             }
             for pod in &pods {
                 let begun = Instant::now();
-                let cut_off = network.detach(&pod.id).unwrap().unwrap();
+                let deferred = network.detach(&pod.id).unwrap();
                 detached.push(begun.elapsed());
-                network.remove_link(cut_off);
+                deferred.finish();
                 removed.push(begun.elapsed());
             }
         });
         print(&format!("first attach, with bridge and table, {what}"), vec![attached[0]]);
         print(&format!("attach, {what}"), attached.split_off(1));
         print(&format!("detach, {what}"), detached);
-        print("removal of the link, behind it", removed);
+        print("what follows behind it", removed);
         let begun = Instant::now();
         daemon.close();
         print("removal of bridge and table", vec![begun.elapsed()]);
@@ -66,7 +67,9 @@ fn times_through_the_asynchronous_port_eight_at_once() {
         daemon.block_on(async {
             let tasks = attachments.into_iter().map(|attachment| {
                 let bridge = daemon.bridge.clone();
-                tokio::spawn(async move { cradle_engine::ports::PodNetwork::attach(&bridge, attachment).await.unwrap() })
+                tokio::spawn(
+                    async move { cradle_engine::ports::PodNetwork::attach(&bridge, attachment).await.unwrap() },
+                )
             });
             for task in tasks.collect::<Vec<_>>() {
                 task.await.unwrap();

@@ -369,8 +369,9 @@ impl Daemon<'_> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let result = future.await;
-                // What a detachment leaves to be done is on this runtime: let its links be removed.
-                drop(self.bridge.removals.acquire().await);
+                // What the act left to be done behind it is on this runtime: it comes first.
+                tokio::task::yield_now().await;
+                drop(self.bridge.deferrals.acquire().await);
                 result
             })
         })
