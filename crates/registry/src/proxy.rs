@@ -3,6 +3,7 @@
 //!
 //! A proxy sees the requests to plain HTTP hosts; to a host with TLS it only makes a tunnel.
 
+use cradle_domain::{Class, Classified};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -26,6 +27,16 @@ pub struct Proxy {
 pub struct BadProxy {
     name: String,
     why: String,
+}
+
+impl Classified for BadProxy {
+    fn class(&self) -> Class {
+        Class::Invalid
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("correct or unset the variable in the daemon's environment".into())
+    }
 }
 
 impl Proxy {
