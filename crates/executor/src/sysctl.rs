@@ -19,12 +19,19 @@ pub fn namespace(name: &str) -> Option<Owner> {
     if name.contains("..") {
         return None;
     }
-    let is_shm = name.strip_prefix("kernel.shm").is_some_and(|rest| {
-        ["max", "all", "mni", "_rmid_forced", "_next_id"].contains(&rest)
-    });
+    let is_shm = name
+        .strip_prefix("kernel.shm")
+        .is_some_and(|rest| ["max", "all", "mni", "_rmid_forced", "_next_id"].contains(&rest));
     let is_ipc = is_shm
-        || ["kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.msg_next_id", "kernel.sem", "kernel.sem_next_id"]
-            .contains(&name.as_str())
+        || [
+            "kernel.msgmax",
+            "kernel.msgmnb",
+            "kernel.msgmni",
+            "kernel.msg_next_id",
+            "kernel.sem",
+            "kernel.sem_next_id",
+        ]
+        .contains(&name.as_str())
         || name.starts_with("fs.mqueue.");
     match name.as_str() {
         "kernel.hostname" | "kernel.domainname" => Some(Owner::Uts),

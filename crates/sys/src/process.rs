@@ -12,6 +12,9 @@ use crate::errno::check;
 /// libc's own constant is too narrow for its value.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
+/// The highest signal number (signal(7)).
+const LAST_SIGNAL: libc::c_int = 64;
+
 /// Which side of a clone the caller is.
 #[derive(Debug)]
 pub enum Cloned {
@@ -87,9 +90,14 @@ pub fn exit(code: i32) -> ! {
 
 /// Sets every signal to its default and blocks none: what a program expects to start with.
 pub fn default_signals() -> Result<()> {
-    for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: SIG_DFL installs no handler. The numbers that cannot be set (KILL, STOP, those of libc) are refused.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // The kernel's struct: SIG_DFL, no flags, no restorer, nothing masked. libc would refuse the two signals that it
+    // keeps for itself, which the program may have a use for.
+    let default = [0_u64; 4];
+    for signal in 1..=LAST_SIGNAL {
+        let (none, mask_size) = (std::ptr::null::<u64>(), std::mem::size_of::<u64>());
+        // SAFETY: `default` is as large as the kernel's struct on every machine, and installs no handler. KILL and STOP,
+        // which have only a default, are refused.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, mask_size) };
     }
     SigSet::empty().thread_set_mask().map_err(|error| Errno::from_raw_os_error(error as i32))
 }
@@ -137,4 +145,3 @@ pub(crate) fn is_single_threaded() -> bool {
     // SAFETY: unshare takes no pointer, and this flag changes no state of the process.
     unsafe { libc::unshare(libc::CLONE_THREAD) == 0 }
 }
-

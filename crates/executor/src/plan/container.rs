@@ -21,8 +21,8 @@ pub fn container(spec: &Spec, context: &PlanContext<'_>) -> Result<ContainerPlan
     let namespaces = namespaces(linux)?;
     let path = linux.cgroups_path().as_ref().and_then(|path| path.to_str());
     let path = path.ok_or(PlanError::Missing { field: "linux.cgroupsPath" })?;
-    let cgroup = cgroup::plan(path, linux.resources().as_ref(), &facts.layout)
-        .map_err(|source| PlanError::Cgroup { source })?;
+    let cgroup =
+        cgroup::plan(path, linux.resources().as_ref(), &facts.layout).map_err(|source| PlanError::Cgroup { source })?;
     let label = label(linux, facts.selinux)?;
     let mounting = MountContext {
         layout: &facts.layout,

@@ -62,7 +62,8 @@ impl Facts {
             layout,
             architecture: Architecture::native(),
             seccomp: fs::exists("/proc/sys/kernel/seccomp").unwrap_or(false),
-            apparmor: fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|enabled| enabled.starts_with(b"Y")),
+            apparmor: fs::read("/sys/module/apparmor/parameters/enabled")
+                .is_ok_and(|enabled| enabled.starts_with(b"Y")),
             selinux: fs::exists("/sys/fs/selinux/enforce").unwrap_or(false),
             mount_attributes: cradle_sys::mount::can_set_attributes(),
             warnings: Vec::new(),
@@ -78,7 +79,9 @@ impl Facts {
             warnings.push(format!("this machine does not grant the capabilities {missing}: no container gets them"));
         }
         if self.hard_limits.is_some() {
-            warnings.push("without CAP_SYS_RESOURCE, resource limits are lowered to the hard limits of this process".into());
+            warnings.push(
+                "without CAP_SYS_RESOURCE, resource limits are lowered to the hard limits of this process".into(),
+            );
             let floor = self.oom_score_adj_floor;
             warnings.push(format!("without CAP_SYS_RESOURCE, no oom_score_adj can be lower than {floor}"));
         }

@@ -86,8 +86,21 @@ mod tests {
     fn every_resource_of_the_specification_is_known() {
         use PosixRlimitType::*;
         for typ in [
-            RlimitCpu, RlimitFsize, RlimitData, RlimitStack, RlimitCore, RlimitRss, RlimitNproc, RlimitNofile,
-            RlimitMemlock, RlimitAs, RlimitLocks, RlimitSigpending, RlimitMsgqueue, RlimitNice, RlimitRtprio,
+            RlimitCpu,
+            RlimitFsize,
+            RlimitData,
+            RlimitStack,
+            RlimitCore,
+            RlimitRss,
+            RlimitNproc,
+            RlimitNofile,
+            RlimitMemlock,
+            RlimitAs,
+            RlimitLocks,
+            RlimitSigpending,
+            RlimitMsgqueue,
+            RlimitNice,
+            RlimitRtprio,
             RlimitRttime,
         ] {
             assert_eq!(plan(&asked(typ, 1, 2), None).unwrap().resource.to_string(), typ.to_string());

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::LinuxIdMapping;
 
-use super::mount_options::{self, Attributes, MountOptions, NODEV, NOEXEC, NOSUID};
+use super::mount_options::{self, Attributes, MountOptions, NODEV, NOEXEC, NOSUID, RDONLY};
 use super::{
     Depth, FilesystemOption, IdMapping, IdRange, Mount, MountSource, Namespace, POD_SHM, PlanError, Step, Writable,
 };
-use crate::cgroup::{Hierarchy, Layout};
+use crate::cgroup::{Hierarchy, Kind, Layout};
 
 type OciMount = oci_spec::runtime::Mount;
 
@@ -49,11 +49,14 @@ fn one(
     context: &MountContext<'_>,
 ) -> Result<Mount, PlanError> {
     let at = mount.destination();
-    let MountOptions { attributes, propagation, filesystem, idmap, .. } = options;
+    let MountOptions { mut attributes, propagation, filesystem, idmap, .. } = options;
     let bind = bind.or(if kind == Some("bind") { Some(Depth::Tree) } else { None });
     let what = match (bind, kind) {
         (Some(depth), _) => {
             let mapping = id_mapping(mount, idmap)?;
+            // What the host has mounted read-only stays so: "rw" says that nothing more is made read-only.
+            attributes.mount.clear &= !RDONLY;
+            attributes.tree.clear &= !RDONLY;
             MountSource::Bind { source: source(mount)?, depth, mapping }
         }
         (None, Some(POD_SHM)) => MountSource::PodShm,
@@ -149,7 +152,8 @@ fn cgroup(at: &Path, options: &MountOptions, context: &MountContext<'_>, steps: 
             return steps.push(bind(at.to_owned(), root.mount_point().to_owned()));
         }
         Layout::V2 { root } => return steps.push(bind(at.to_owned(), root.mount_point().join(group))),
-        Layout::V1 { hierarchies } => hierarchies.iter().map(Hierarchy::mount_point),
+        // A unified tree beside v1 is how the runtime tracks processes, and nothing that programs look for.
+        Layout::V1 { hierarchies } => hierarchies.iter().filter(|tree| *tree.kind() != Kind::Unified),
     };
     let flags = mount_options::AttributeChange { set: NOSUID | NODEV | NOEXEC, clear: 0 };
     steps.push(Step::Mount(Mount {
@@ -162,7 +166,7 @@ fn cgroup(at: &Path, options: &MountOptions, context: &MountContext<'_>, steps: 
         attributes: Attributes { mount: flags, ..Attributes::default() },
         propagation: None,
     }));
-    for hierarchy in hierarchies {
+    for hierarchy in hierarchies.map(Hierarchy::mount_point) {
         let Some(name) = hierarchy.file_name() else { continue };
         steps.push(bind(at.join(name), hierarchy.join(group)));
         // "cpu,cpuacct" is known by both names.
@@ -171,7 +175,7 @@ fn cgroup(at: &Path, options: &MountOptions, context: &MountContext<'_>, steps: 
             steps.push(Step::MakeLink { at: at.join(alias), target: PathBuf::from(&*name) });
         }
     }
-    if options.attributes.mount.set & mount_options::RDONLY != 0 {
+    if options.attributes.mount.set & RDONLY != 0 {
         steps.push(Step::ChangeMount { at: at.to_owned(), attributes: Attributes::READ_ONLY });
     }
 }
@@ -187,8 +191,7 @@ mod tests {
     fn refusal(json: &str) -> String {
         let mounts: Vec<OciMount> = serde_json::from_str(json).unwrap();
         let layout = Layout::v2(Path::new("/sys/fs/cgroup"), &[]);
-        let context =
-            MountContext { layout: &layout, cgroup: "/c", cgroup_namespace: &Namespace::New, label: None };
+        let context = MountContext { layout: &layout, cgroup: "/c", cgroup_namespace: &Namespace::New, label: None };
         plan(&mounts, &context).unwrap_err().to_string()
     }
 

@@ -113,9 +113,7 @@ fn labels(process: &Process, facts: &Facts) -> Result<Option<Step>, PlanError> {
         (None, None) => Ok(None),
         (Some(label), _) if label != "unconfined" && !facts.apparmor => Err(absent("AppArmor", &label)),
         (_, Some(label)) if !facts.selinux => Err(absent("SELinux", &label)),
-        (Some(label), None) if facts.apparmor => {
-            Ok(Some(Step::SetLabel { module: SecurityModule::AppArmor, label }))
-        }
+        (Some(label), None) if facts.apparmor => Ok(Some(Step::SetLabel { module: SecurityModule::AppArmor, label })),
         (Some(_), None) => Ok(None),
         (None, Some(label)) => Ok(Some(Step::SetLabel { module: SecurityModule::Selinux, label })),
         (Some(_), Some(_)) => Err(PlanError::Unimplemented { feature: "AppArmor and SELinux at the same time".into() }),

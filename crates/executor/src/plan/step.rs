@@ -37,7 +37,11 @@ pub struct Namespaces {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Rootfs {
     /// An overlay of the folders `lower`, the topmost first.
-    Overlay { lower: Vec<PathBuf>, upper: PathBuf, work: PathBuf },
+    Overlay {
+        lower: Vec<PathBuf>,
+        upper: PathBuf,
+        work: PathBuf,
+    },
     Directory(PathBuf),
 }
 
@@ -50,17 +54,30 @@ pub enum Step {
     /// Cut the mount namespace off from the host's: no mount or unmount passes in either direction.
     IsolateMounts,
     /// Mount the root; what is beneath the paths of later steps is beneath it.
-    MountRoot { rootfs: Rootfs, label: Option<String> },
+    MountRoot {
+        rootfs: Rootfs,
+        label: Option<String>,
+    },
     Mount(Mount),
     /// Change the attributes of what is mounted at a path.
-    ChangeMount { at: PathBuf, attributes: Attributes },
+    ChangeMount {
+        at: PathBuf,
+        attributes: Attributes,
+    },
     /// Make a folder, and those above it, where there is none.
-    MakeDirectory { at: PathBuf },
+    MakeDirectory {
+        at: PathBuf,
+    },
     MakeNode(DeviceNode),
     /// Make a symbolic link where there is nothing yet.
-    MakeLink { at: PathBuf, target: PathBuf },
+    MakeLink {
+        at: PathBuf,
+        target: PathBuf,
+    },
     /// Open a new terminal of the devpts at `/dev/pts`, make it the controlling one and stdin, stdout and stderr.
-    OpenTerminal { console: Console },
+    OpenTerminal {
+        console: Console,
+    },
     /// Cover a path, if it exists: a folder with an empty one, a file with `/dev/null`.
     MaskPath(PathBuf),
     /// Make a path, if it exists, read-only with all that is mounted beneath it.
@@ -71,12 +88,18 @@ pub enum Step {
     PropagateRoot(Propagation),
     SetHostname(CString),
     SetDomainname(CString),
-    SetSysctl { name: String, value: String },
+    SetSysctl {
+        name: String,
+        value: String,
+    },
     /// A session keyring of this name instead of the shim's.
     JoinKeyring(CString),
     SetOomScoreAdj(i32),
     /// A label for the program about to be executed.
-    SetLabel { module: SecurityModule, label: String },
+    SetLabel {
+        module: SecurityModule,
+        label: String,
+    },
     SetUmask(u32),
     EnterDirectory(PathBuf),
     SetLimit(Limit),
@@ -87,11 +110,17 @@ pub enum Step {
     /// The process is killed when the shim dies. (The kernel forgets this whenever a process changes its identity.)
     DieWithShim,
     /// Look the program up, as the user who will execute it.
-    FindProgram { name: CString, search: Vec<PathBuf> },
+    FindProgram {
+        name: CString,
+        search: Vec<PathBuf>,
+    },
     NoNewPrivileges,
     InstallFilter(seccomp::Program),
     /// Execute the program that was found.
-    Execute { arguments: Vec<CString>, environment: Vec<CString> },
+    Execute {
+        arguments: Vec<CString>,
+        environment: Vec<CString>,
+    },
 }
 
 /// Whether a terminal also appears as `/dev/console`.

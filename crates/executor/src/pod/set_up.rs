@@ -66,8 +66,9 @@ pub fn set_up(plan: &PodPlan, single: &SingleThreaded) -> Result<PodNamespaces, 
     }
     let shm = match plan.ipc {
         Share::Host => SharedMemory::Host,
-        Share::New => SharedMemory::new(plan.shm_size_bytes, &procfs, single)
-            .map_err(kernel("making the pod's shared memory"))?,
+        Share::New => {
+            SharedMemory::new(plan.shm_size_bytes, &procfs, single).map_err(kernel("making the pod's shared memory"))?
+        }
     };
     let init = match plan.pid {
         PidShare::Pod => Some(PodInit::start(single).map_err(kernel("starting the pod's init"))?),

@@ -26,7 +26,10 @@ pub(crate) enum SharedMemory {
     Detached(OwnedFd),
     /// A tmpfs that is the root of a mount namespace of its own: before Linux 6.15, a mount that is attached nowhere
     /// cannot be copied, nor one of another mount namespace.
-    InNamespace { namespace: OwnedFd, mount: OwnedFd },
+    InNamespace {
+        namespace: OwnedFd,
+        mount: OwnedFd,
+    },
 }
 
 impl SharedMemory {
@@ -37,9 +40,8 @@ impl SharedMemory {
         fsconfig_set_string(&context, c"mode", c"1777")?;
         fsconfig_set_string(&context, c"size", size_bytes.to_string())?;
         fsconfig_create(&context)?;
-        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
-            | MountAttrFlags::MOUNT_ATTR_NODEV
-            | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let attributes =
+            MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
         let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
         match copy(&mount) {
             Ok(_) => Ok(SharedMemory::Detached(mount)),

@@ -23,7 +23,7 @@ use super::mounts::{self, Masks};
 use super::overlay::Overlay;
 use super::root::{Made, Root, kind_of};
 use super::{Stdio, identity, program, terminal};
-use crate::plan::mount_options::Attributes;
+use crate::plan::mount_options::{Attributes, Propagation, PropagationKind};
 use crate::plan::{
     Console, Depth, DeviceNode, Limit, Mount, MountSource, Namespace, NodeKind, Rootfs, SecurityModule, Step,
     UNLIMITED, Writable,
@@ -57,6 +57,8 @@ impl Drop for NeverReturn {
         process::exit(EXIT_UNTOLD);
     }
 }
+
+const PRIVATE_TREE: Propagation = Propagation { kind: PropagationKind::Private, depth: Depth::Tree };
 
 /// The exit code of a child whose failure was told, and of one that could not tell.
 const EXIT_TOLD: i32 = 1;
@@ -92,12 +94,10 @@ impl<'a> Child<'a> {
 
     fn perform_all(&mut self) -> Failure {
         let launch = self.launch;
-        let mut done = 0_u16;
-        for (place, step) in launch.steps.iter().enumerate() {
-            if let Err(error) = self.perform(place, step) {
-                return Failure { step: Some(done), errno: error.errno, detail: error.detail };
+        for (place, step) in (0_u16..).zip(launch.steps) {
+            if let Err(error) = self.perform(usize::from(place), step) {
+                return Failure { step: Some(place), errno: error.errno, detail: error.detail };
             }
-            done += 1;
         }
         Failure { step: None, errno: 0, detail: "the plan executes no program".into() }
     }
@@ -220,9 +220,7 @@ impl<'a> Child<'a> {
                 Ok(())
             }
             Step::NoNewPrivileges => Ok(rustix::thread::set_no_new_privs(true)?),
-            Step::InstallFilter(filter) => {
-                Ok(cradle_sys::bpf::install_seccomp_filter(&filter.filter, filter.flags)?)
-            }
+            Step::InstallFilter(filter) => Ok(cradle_sys::bpf::install_seccomp_filter(&filter.filter, filter.flags)?),
             Step::Execute { arguments, environment } => {
                 let program = self.program.take().ok_or_else(|| StepError::saying("no program was found"))?;
                 process::close_on_exec_from(3)?;
@@ -282,7 +280,7 @@ impl<'a> Child<'a> {
             }
             Rootfs::Directory(_) => {
                 let tree = mounts::copy(at.as_fd(), Depth::Tree)?;
-                mounts::shape(&tree, Attributes::default(), Some(mounts::PRIVATE), None)?;
+                mounts::shape(&tree, Attributes::default(), Some(PRIVATE_TREE), None)?;
                 mounts::attach(&tree, &at)?;
             }
         }
@@ -308,9 +306,15 @@ impl<'a> Child<'a> {
                 let source = self.sources.get_mut(place).and_then(Option::take);
                 let source = source.ok_or_else(|| StepError::saying("its source was not opened"))?;
                 let idmap = self.launch.mappings.get(place).and_then(Option::as_ref).map(AsFd::as_fd);
-                mounts::shape(&source, *attributes, Some(propagation.unwrap_or(mounts::PRIVATE)), idmap)?;
-                let point = self.mount_point(at, kind_of(&source)?)?;
-                Ok(mounts::attach(&source, &point)?)
+                mounts::shape(&source, *attributes, Some(propagation.unwrap_or(private_as(what))), idmap)?;
+                let kind = kind_of(&source)?;
+                let point = self.mount_point(at, kind)?;
+                match (mounts::attach(&source, &point), kind) {
+                    // The kernel has one error for many things; this one people meet.
+                    (Err(Errno::INVAL), Made::Directory) if kind_of(&point)? != kind => Err(Errno::NOTDIR.into()),
+                    (Err(Errno::INVAL), Made::File) if kind_of(&point)? != kind => Err(Errno::ISDIR.into()),
+                    (attached, _) => Ok(attached?),
+                }
             }
             MountSource::Overlay { lower, writable } => {
                 let point = self.mount_point(at, Made::Directory)?;
@@ -448,6 +452,15 @@ impl<'a> Child<'a> {
             Err(StepError::saying("it lies outside of the container"))
         }
     }
+}
+
+/// A copy of a mount is a peer of the original unless it is made private, all that was copied.
+fn private_as(what: &MountSource) -> Propagation {
+    let depth = match what {
+        MountSource::Bind { depth, .. } => *depth,
+        _ => Depth::Mount,
+    };
+    Propagation { kind: PropagationKind::Private, depth }
 }
 
 fn set_limit(limit: &Limit) -> Result<(), StepError> {

@@ -115,8 +115,17 @@ impl Classified for StartError {
 pub(crate) fn class_of(errno: Option<i32>) -> Class {
     match errno {
         Some(
-            libc::ENOENT | libc::ENOTDIR | libc::EISDIR | libc::ELOOP | libc::EINVAL | libc::EACCES | libc::ENODEV
-            | libc::ENOEXEC | libc::ENAMETOOLONG | libc::E2BIG | libc::EROFS,
+            libc::ENOENT
+            | libc::ENOTDIR
+            | libc::EISDIR
+            | libc::ELOOP
+            | libc::EINVAL
+            | libc::EACCES
+            | libc::ENODEV
+            | libc::ENOEXEC
+            | libc::ENAMETOOLONG
+            | libc::E2BIG
+            | libc::EROFS,
         ) => Class::Invalid,
         Some(libc::EPERM) => Class::Denied,
         Some(libc::ENOMEM | libc::ENOSPC | libc::EMFILE | libc::ENFILE | libc::EAGAIN | libc::EDQUOT) => {

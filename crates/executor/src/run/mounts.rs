@@ -10,16 +10,13 @@ use cradle_sys::mount::{AttributeChange, Reach, set_attributes};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
-    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
 use super::failure::{Explain, StepError};
 use crate::plan::mount_options::{self, Attributes, MASK, Propagation, PropagationKind, RDONLY};
 use crate::plan::{Depth, FilesystemOption};
-
-/// What a mount's propagation is unless the specification says otherwise.
-pub(super) const PRIVATE: Propagation = Propagation { kind: PropagationKind::Private, depth: Depth::Tree };
 
 const READ_ONLY: AttributeChange<'static> = AttributeChange { set: RDONLY, clear: 0, propagation: 0, idmap: None };
 

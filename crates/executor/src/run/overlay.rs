@@ -53,9 +53,8 @@ impl Overlay<'_> {
                 result => result.explain(|| named(folder, &context))?,
             }
         }
-        let set = |key: &str, value: &Path| {
-            fsconfig_set_string(&context, key, value).explain(|| named(value, &context))
-        };
+        let set =
+            |key: &str, value: &Path| fsconfig_set_string(&context, key, value).explain(|| named(value, &context));
         if let Some(writable) = self.writable {
             set("upperdir", &writable.upper)?;
             set("workdir", &writable.work)?;
@@ -135,9 +134,9 @@ mod tests {
 
     #[test]
     fn a_page_holds_128_short_folders_and_no_ambiguous_one() {
-        let lower: Vec<PathBuf> = (0..128).map(|n| format!("/var/lib/cradle/snapshots/{n}/fs").into()).collect();
+        let lower: Vec<PathBuf> = (0..128).map(|n| format!("/var/lib/cradle/images/snapshots/{n}/fs").into()).collect();
         let overlay = Overlay { lower: &lower, writable: None, label: None };
-        assert!(page(Path::new("/var/lib/cradle/snapshots"), &overlay).is_some());
+        assert!(page(Path::new("/var/lib/cradle/images/snapshots"), &overlay).is_some());
         assert!(page(Path::new("/"), &overlay).is_none());
         let lower = [PathBuf::from("/a/x:y"), PathBuf::from("/a/z")];
         assert!(page(Path::new("/a"), &Overlay { lower: &lower, writable: None, label: None }).is_none());

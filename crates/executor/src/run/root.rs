@@ -9,9 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, mknodat, openat2, readlinkat, statat,
-};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, mknodat, openat2, readlinkat, statat};
 use rustix::io::{Errno, Result};
 
 use crate::limits::{RESOLVE_ATTEMPTS_MAX, SYMLINKS_MAX};
@@ -70,28 +68,35 @@ impl Root {
         Err(Errno::LOOP)
     }
 
-    /// Makes what is missing, component by component, up to the first symbolic link whose target is missing.
+    /// Makes what is missing below the deepest folder that exists, up to the first symbolic link whose target is missing.
     fn make_components(&self, path: &Path, made: Made) -> Result<Outcome> {
-        let components: Vec<Component<'_>> = path.components().filter(|part| *part != Component::RootDir).collect();
-        let mut parent = self.open(Path::new("/"), OFlags::PATH | OFlags::DIRECTORY)?;
-        let mut walked = PathBuf::from("/");
-        for (place, component) in components.iter().enumerate() {
-            let is_last = place + 1 == components.len();
-            walked.push(component);
-            let next = match self.open(&walked, OFlags::PATH) {
-                Err(Errno::NOENT) => {
-                    let kind = if is_last { made } else { Made::Directory };
-                    match self.make_one(parent.as_fd(), component.as_os_str(), &walked, kind)? {
-                        Outcome::Opened(fd) => fd,
-                        Outcome::Dangles(target) => {
-                            let rest = components[place + 1..].iter().collect::<PathBuf>();
-                            return Ok(Outcome::Dangles(target.join(rest)));
-                        }
-                    }
+        let mut missing = Vec::new();
+        let mut parent = None;
+        for ancestor in path.ancestors() {
+            match self.open(ancestor, OFlags::PATH) {
+                Ok(found) => {
+                    parent = Some(found);
+                    break;
                 }
-                other => other?,
+                Err(Errno::NOENT) => missing.push(ancestor),
+                Err(error) => return Err(error),
+            }
+        }
+        let mut parent = parent.ok_or(Errno::NOENT)?;
+        while let Some(next) = missing.pop() {
+            let kind = if missing.is_empty() { made } else { Made::Directory };
+            parent = match next.components().next_back() {
+                // Above a folder that was just made lies one that is open by another name.
+                Some(Component::ParentDir) => self.open(next, OFlags::PATH)?,
+                Some(Component::Normal(name)) => match self.make_one(parent.as_fd(), name, next, kind)? {
+                    Outcome::Opened(fd) => fd,
+                    Outcome::Dangles(target) => {
+                        let rest = path.strip_prefix(next).unwrap_or(Path::new(""));
+                        return Ok(Outcome::Dangles(target.join(rest)));
+                    }
+                },
+                _ => return Err(Errno::INVAL),
             };
-            parent = next;
         }
         Ok(Outcome::Opened(parent))
     }

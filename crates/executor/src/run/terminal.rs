@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, OFlags, fstat, fstatfs, major, minor};
+use rustix::fs::{FileType, FsWord, OFlags, fstat, fstatfs, major, minor};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
@@ -13,7 +13,7 @@ use super::root::{Made, Root};
 use crate::plan::{Console, Depth};
 
 /// `DEVPTS_SUPER_MAGIC` of linux/magic.h.
-const DEVPTS_MAGIC: i64 = 0x1cd1;
+const DEVPTS_MAGIC: FsWord = 0x1cd1;
 
 const PTMX: &str = "/dev/pts/ptmx";
 const CONSOLE: &str = "/dev/console";
@@ -25,7 +25,7 @@ pub(super) fn open(root: &Root, columns: u16, rows: u16) -> Result<(OwnedFd, Own
     let stat = fstat(&master)?;
     let is_ptmx = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
         && (major(stat.st_rdev), minor(stat.st_rdev)) == (5, 2)
-        && i64::try_from(fstatfs(&master)?.f_type).unwrap_or_default() == DEVPTS_MAGIC;
+        && fstatfs(&master)?.f_type == DEVPTS_MAGIC;
     if !is_ptmx {
         return Err(StepError::saying(format!("{PTMX} is not the multiplexer of a devpts")));
     }

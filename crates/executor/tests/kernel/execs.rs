@@ -29,8 +29,11 @@ fn an_exec_is_in_the_namespaces_and_groups_of_the_container() {
     for kind in ["mnt", "pid", "net", "ipc", "uts", "cgroup"] {
         assert!(output.stdout.contains(&own(kind).display().to_string()), "{kind}: {}", output.stdout);
     }
-    let controllers: Vec<&str> =
-        output.stdout.lines().filter(|line| line.contains(':') && !line.contains('[') && !line.starts_with("0:")).collect();
+    let controllers: Vec<&str> = output
+        .stdout
+        .lines()
+        .filter(|line| line.contains(':') && !line.contains('[') && !line.starts_with("0:"))
+        .collect();
     assert!(controllers.iter().all(|line| line.ends_with(":/")), "{controllers:?}");
     assert!(output.stdout.contains("/proc/1\n"), "{}", output.stdout);
     let Output { code, .. } = running.stop();
@@ -40,11 +43,15 @@ fn an_exec_is_in_the_namespaces_and_groups_of_the_container() {
 fn an_exec_has_its_own_user_and_no_more_than_it_was_given() {
     let world = World::new();
     let running = world.start(|_| {});
-    let output = running.exec(&world, "id; pwd; grep -E 'Cap|NoNew|SigIgn|SigBlk' /proc/self/status; ls /proc/self/fd | wc -l", |process| {
-        process["user"] = json!({ "uid": 0, "gid": 3, "additionalGids": [4] });
-        process["cwd"] = json!("/etc");
-        process["capabilities"] = capabilities(&["CAP_KILL"]);
-    });
+    let output = running.exec(
+        &world,
+        "id; pwd; grep -E 'Cap|NoNew|SigIgn|SigBlk' /proc/self/status; ls /proc/self/fd | wc -l",
+        |process| {
+            process["user"] = json!({ "uid": 0, "gid": 3, "additionalGids": [4] });
+            process["cwd"] = json!("/etc");
+            process["capabilities"] = capabilities(&["CAP_KILL"]);
+        },
+    );
     assert!(output.stdout.starts_with("uid=0(root) gid=3 groups=3,4\n/etc\n"), "{} {}", output.stdout, output.stderr);
     assert!(output.stdout.contains("CapEff:\t0000000000000020") && output.stdout.contains("CapBnd:\t0000000000000020"));
     assert!(output.stdout.contains("NoNewPrivs:\t1"), "{}", output.stdout);
@@ -69,10 +76,13 @@ fn an_exec_plan_is_reused_for_other_commands() {
 fn an_exec_with_a_terminal_is_the_leader_of_its_session() {
     let world = World::new();
     let running = world.start(|_| {});
-    let plan = running
-        .exec_plan(&world, "tty; stty size; test -t 0 && test -t 2 && echo tty; read line; echo got $line", |process| {
+    let plan = running.exec_plan(
+        &world,
+        "tty; stty size; test -t 0 && test -t 2 && echo tty; read line; echo got $line",
+        |process| {
             process["terminal"] = json!(true);
-        });
+        },
+    );
     let stdio = Stdio::Terminal { columns: 90, rows: 30 };
     let mut started = run::exec(&plan, running.container(), "e", stdio, &world.single).unwrap();
     let master = started.terminal_master.take().unwrap();
@@ -106,11 +116,8 @@ fn an_exec_of_an_exited_container_is_refused() {
     let plan = running.exec_plan(&world, "true", |_| {});
     rustix::process::pidfd_send_signal(&running.started.pidfd, rustix::process::Signal::KILL).unwrap();
     let cgroup_of = running.container();
-    rustix::event::poll(
-        &mut [rustix::event::PollFd::new(&running.started.pidfd, rustix::event::PollFlags::IN)],
-        None,
-    )
-    .unwrap();
+    rustix::event::poll(&mut [rustix::event::PollFd::new(&running.started.pidfd, rustix::event::PollFlags::IN)], None)
+        .unwrap();
     let error = run::exec(&plan, cgroup_of, "e", pipes().0, &world.single).unwrap_err();
     assert_eq!(error.to_string(), "the container has exited");
     assert_eq!(running.stop().code, 137);
@@ -124,10 +131,7 @@ fn an_exec_without_its_program_or_folder_is_refused() {
     assert_eq!(error.to_string(), "exec: \"nope\": executable file not found in $PATH");
     let plan = running.exec_plan(&world, "true", |process| process["cwd"] = json!("/missing"));
     let error = run::exec(&plan, running.container(), "e", pipes().0, &world.single).unwrap_err();
-    assert_eq!(
-        cradle_domain::failure::Chain(&error).to_string(),
-        "change to /missing: No such file or directory"
-    );
+    assert_eq!(cradle_domain::failure::Chain(&error).to_string(), "change to /missing: No such file or directory");
     running.stop();
 }
 

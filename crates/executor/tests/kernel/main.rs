@@ -31,7 +31,8 @@ macro_rules! tests {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let filter: Vec<&str> = arguments.iter().map(String::as_str).filter(|argument| !argument.starts_with('-')).collect();
+    let filter: Vec<&str> =
+        arguments.iter().map(String::as_str).filter(|argument| !argument.starts_with('-')).collect();
     let all = [containers::TESTS, execs::TESTS, failures::TESTS, escapes::TESTS, pods::TESTS, speed::TESTS];
     let chosen = all.iter().flat_map(|tests| tests.iter());
     let chosen: Vec<&Test> =

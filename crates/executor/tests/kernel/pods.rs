@@ -54,10 +54,11 @@ fn a_host_pod_leaves_the_host_as_it_is() {
     let host = Share::Host;
     let world = World::with_pod(&PodPlan { network: host, ipc: host, uts: host, ..PodPlan::default() });
     assert_eq!(["net", "ipc", "uts"].map(link), before);
-    let output = world.run("for kind in net ipc uts; do readlink /proc/self/ns/$kind; done; df /dev/shm | tail -1", |spec| {
-        let namespaces = spec["linux"]["namespaces"].as_array_mut().unwrap();
-        namespaces.retain(|namespace| namespace.get("path").is_none());
-    });
+    let output =
+        world.run("for kind in net ipc uts; do readlink /proc/self/ns/$kind; done; df /dev/shm | tail -1", |spec| {
+            let namespaces = spec["linux"]["namespaces"].as_array_mut().unwrap();
+            namespaces.retain(|namespace| namespace.get("path").is_none());
+        });
     let expected = before.map(|link| format!("{}\n", link.display())).concat();
     assert!(output.stdout.starts_with(&expected), "{} {}", output.stdout, output.stderr);
 }
