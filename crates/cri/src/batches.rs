@@ -1,7 +1,6 @@
 //! Lists on the wire: within one message, or as a stream of messages (KEP-5825).
 
 use std::pin::Pin;
-use std::sync::Arc;
 
 use cradle_domain::{Class, Failure};
 use prost::Message;
@@ -25,9 +24,9 @@ pub fn within_limit<M: Message>(list: M, stream_rpc: &str) -> Result<M, Failure>
 
 /// The list in messages of about [`STREAM_MESSAGE_BYTES`], each with at least one item. Items are printed as the client
 /// takes the messages, so that a long list is never in memory as a whole.
-pub fn stream<V, I, M>(views: Vec<Arc<V>>, item: fn(&V) -> I, message: fn(Vec<I>) -> M) -> Batches<M>
+pub fn stream<V, I, M>(views: Vec<V>, item: fn(&V) -> I, message: fn(Vec<I>) -> M) -> Batches<M>
 where
-    V: Send + Sync + 'static,
+    V: Send + 'static,
     I: Message + 'static,
     M: Send + 'static,
 {
@@ -63,7 +62,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_has_each_item_once_and_no_empty_message() {
-        let numbers: Vec<_> = (0..10).map(Arc::new).collect();
+        let numbers: Vec<usize> = (0..10).collect();
         let messages: Vec<_> = stream(numbers.clone(), image, message).collect().await;
         assert!(messages.len() > 1, "{}", messages.len());
         let mut seen = Vec::new();
@@ -72,7 +71,7 @@ mod tests {
             assert!(!images.is_empty());
             seen.extend(images);
         }
-        assert_eq!(seen, numbers.iter().map(|number| image(number)).collect::<Vec<_>>());
+        assert_eq!(seen, numbers.iter().map(image).collect::<Vec<_>>());
     }
 
     #[tokio::test]

@@ -23,6 +23,7 @@ use crate::ports::Ports;
 use crate::request;
 use crate::seccomp::Profiles;
 use crate::spec::{ContainerSpec, PodSpec, Resources};
+use crate::usage::{self, ContainerUsage, PodUsage};
 use crate::view::{ContainerView, PodView};
 
 /// What the operator chose and the machine is.
@@ -174,6 +175,12 @@ impl Engine {
         if view.state == ContainerState::Removing { Err(not_found("container", id)) } else { Ok(view) }
     }
 
+    /// The steps that start a container, one a line.
+    pub async fn explain_container(&self, id: &str) -> Result<String, Failure> {
+        let container = self.core.container(id)?;
+        act::start_container::explain(&self.core, container).await
+    }
+
     /// Runs a command in a running container and gives its output, cut at a bound without error.
     pub async fn exec_sync(
         &self,
@@ -195,6 +202,16 @@ impl Engine {
     pub async fn update_resources(&self, id: &str, resources: Resources) -> Result<(), Failure> {
         let container = self.core.container(id)?;
         act::update_resources::update_resources(&self.core, container, resources).await
+    }
+
+    /// What these containers use now, in their order.
+    pub async fn container_usage(&self, containers: Vec<Arc<ContainerView>>) -> Result<Vec<ContainerUsage>, Failure> {
+        usage::containers(&self.core, containers).await
+    }
+
+    /// What these pods use now; those that ended meanwhile are left out.
+    pub async fn pod_usage(&self, pods: Vec<Arc<PodView>>) -> Result<Vec<PodUsage>, Failure> {
+        usage::pods(&self.core, pods).await
     }
 
     pub fn status(&self) -> EngineStatus {

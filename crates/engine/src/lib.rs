@@ -17,6 +17,7 @@ pub mod request;
 mod seccomp;
 pub mod shims;
 pub mod spec;
+pub mod usage;
 mod user;
 pub mod view;
 

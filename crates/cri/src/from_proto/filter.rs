@@ -25,6 +25,12 @@ impl PodFilter {
         Ok(PodFilter { id: filter.id, state, labels: filter.label_selector })
     }
 
+    /// The pods whose figures are asked for: those that are ready have some.
+    pub fn of_stats(filter: Option<v1::PodSandboxStatsFilter>) -> Self {
+        let filter = filter.unwrap_or_default();
+        PodFilter { id: filter.id, state: Some(v1::PodSandboxState::SandboxReady), labels: filter.label_selector }
+    }
+
     pub fn matches(&self, pod: &PodView) -> bool {
         pod.id.as_str().starts_with(&self.id)
             && self.state.is_none_or(|state| to_proto::pod_state(pod.state) == state)
@@ -46,6 +52,17 @@ impl ContainerFilter {
         let Some(filter) = filter else { return Ok(Self::default()) };
         let state = filter.state.map(|value| FILTER.at("state").enumeration(value.state)).transpose()?;
         Ok(ContainerFilter { id: filter.id, pod: filter.pod_sandbox_id, state, labels: filter.label_selector })
+    }
+
+    /// The containers whose figures are asked for: those that run have some.
+    pub fn of_stats(filter: Option<v1::ContainerStatsFilter>) -> Self {
+        let filter = filter.unwrap_or_default();
+        ContainerFilter {
+            id: filter.id,
+            pod: filter.pod_sandbox_id,
+            state: Some(v1::ContainerState::ContainerRunning),
+            labels: filter.label_selector,
+        }
     }
 
     pub fn matches(&self, container: &ContainerView) -> bool {

@@ -13,5 +13,5 @@ pub async fn answer(
     request: v1::StreamImagesRequest,
 ) -> Result<Batches<v1::StreamImagesResponse>, Failure> {
     let images = filtered(edge, request.filter);
-    Ok(batches::stream(images, to_proto::image, |images| v1::StreamImagesResponse { images }))
+    Ok(batches::stream(images, |image| to_proto::image(image), |images| v1::StreamImagesResponse { images }))
 }

@@ -1,10 +1,14 @@
 //! The CRI's RuntimeService: pods, containers and their figures.
 
+mod container_stats;
 mod container_status;
 mod create_container;
 mod exec_sync;
+mod list_container_stats;
 mod list_containers;
 mod list_pod_sandbox;
+mod list_pod_sandbox_stats;
+mod pod_sandbox_stats;
 mod pod_sandbox_status;
 mod remove_container;
 mod remove_pod_sandbox;
@@ -15,7 +19,9 @@ mod start_container;
 mod status;
 mod stop_container;
 mod stop_pod_sandbox;
+mod stream_container_stats;
 mod stream_containers;
+mod stream_pod_sandbox_stats;
 mod stream_pod_sandboxes;
 mod update_container_resources;
 mod update_runtime_config;
@@ -45,19 +51,22 @@ crate::rpcs::rpcs! {
         update_container_resources(UpdateContainerResourcesRequest) -> UpdateContainerResourcesResponse;
         reopen_container_log(ReopenContainerLogRequest) -> ReopenContainerLogResponse;
         exec_sync(ExecSyncRequest) -> ExecSyncResponse;
+        container_stats(ContainerStatsRequest) -> ContainerStatsResponse;
+        list_container_stats(ListContainerStatsRequest) -> ListContainerStatsResponse;
+        pod_sandbox_stats(PodSandboxStatsRequest) -> PodSandboxStatsResponse;
+        list_pod_sandbox_stats(ListPodSandboxStatsRequest) -> ListPodSandboxStatsResponse;
     }
     streaming {
         stream_pod_sandboxes(StreamPodSandboxesRequest) -> StreamPodSandboxesStream of StreamPodSandboxesResponse;
         stream_containers(StreamContainersRequest) -> StreamContainersStream of StreamContainersResponse;
+        stream_container_stats(StreamContainerStatsRequest) -> StreamContainerStatsStream of StreamContainerStatsResponse;
+        stream_pod_sandbox_stats(StreamPodSandboxStatsRequest)
+            -> StreamPodSandboxStatsStream of StreamPodSandboxStatsResponse;
     }
     unimplemented {
         exec(ExecRequest) -> ExecResponse, "Exec";
         attach(AttachRequest) -> AttachResponse, "Attach";
         port_forward(PortForwardRequest) -> PortForwardResponse, "PortForward";
-        container_stats(ContainerStatsRequest) -> ContainerStatsResponse, "ContainerStats";
-        list_container_stats(ListContainerStatsRequest) -> ListContainerStatsResponse, "ListContainerStats";
-        pod_sandbox_stats(PodSandboxStatsRequest) -> PodSandboxStatsResponse, "PodSandboxStats";
-        list_pod_sandbox_stats(ListPodSandboxStatsRequest) -> ListPodSandboxStatsResponse, "ListPodSandboxStats";
         checkpoint_container(CheckpointContainerRequest) -> CheckpointContainerResponse, "CheckpointContainer";
         list_metric_descriptors(ListMetricDescriptorsRequest) -> ListMetricDescriptorsResponse, "ListMetricDescriptors";
         list_pod_sandbox_metrics(ListPodSandboxMetricsRequest) -> ListPodSandboxMetricsResponse, "ListPodSandboxMetrics";
@@ -67,10 +76,6 @@ crate::rpcs::rpcs! {
     unimplemented_streaming {
         get_container_events(GetEventsRequest) -> GetContainerEventsStream of ContainerEventResponse,
             "GetContainerEvents";
-        stream_container_stats(StreamContainerStatsRequest) -> StreamContainerStatsStream of StreamContainerStatsResponse,
-            "StreamContainerStats";
-        stream_pod_sandbox_stats(StreamPodSandboxStatsRequest)
-            -> StreamPodSandboxStatsStream of StreamPodSandboxStatsResponse, "StreamPodSandboxStats";
         stream_pod_sandbox_metrics(StreamPodSandboxMetricsRequest)
             -> StreamPodSandboxMetricsStream of StreamPodSandboxMetricsResponse, "StreamPodSandboxMetrics";
     }

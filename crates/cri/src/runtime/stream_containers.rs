@@ -15,5 +15,9 @@ pub async fn answer(
     let filter = ContainerFilter::read(request.filter)?;
     let mut containers = edge.engine.containers();
     containers.retain(|container| filter.matches(container));
-    Ok(batches::stream(containers, to_proto::container, |containers| v1::StreamContainersResponse { containers }))
+    Ok(batches::stream(
+        containers,
+        |container| to_proto::container(container),
+        |containers| v1::StreamContainersResponse { containers },
+    ))
 }

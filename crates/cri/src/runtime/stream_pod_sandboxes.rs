@@ -15,5 +15,9 @@ pub async fn answer(
     let filter = PodFilter::read(request.filter)?;
     let mut pods = edge.engine.pods();
     pods.retain(|pod| filter.matches(pod));
-    Ok(batches::stream(pods, to_proto::pod, |pod_sandboxes| v1::StreamPodSandboxesResponse { pod_sandboxes }))
+    Ok(batches::stream(
+        pods,
+        |pod| to_proto::pod(pod),
+        |pod_sandboxes| v1::StreamPodSandboxesResponse { pod_sandboxes },
+    ))
 }

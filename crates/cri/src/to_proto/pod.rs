@@ -47,7 +47,7 @@ pub fn pod_status(view: &PodView) -> v1::PodSandboxStatus {
     }
 }
 
-fn metadata(spec: &PodSpec) -> v1::PodSandboxMetadata {
+pub fn metadata(spec: &PodSpec) -> v1::PodSandboxMetadata {
     v1::PodSandboxMetadata {
         name: spec.name.clone(),
         uid: spec.uid.clone(),

@@ -251,3 +251,54 @@ fn filters_match_when_all_of_their_parts_do() {
     assert!(!filter("03", v1::ContainerState::ContainerRunning.into()));
     assert!(!filter("0101", v1::ContainerState::ContainerExited.into()));
 }
+
+#[test]
+fn figures_that_the_machine_does_not_count_are_absent() {
+    use cradle_engine::ports::ImageUsage;
+    use cradle_engine::usage::{ContainerUsage, CpuStats, MemoryStats, Pressure, Stats};
+    let group = Stats {
+        taken: Timestamp(50),
+        cpu: Some(CpuStats { usage_ns: 7, ..Default::default() }),
+        memory: Some(MemoryStats { working_set_bytes: 60, limit_bytes: Some(100), ..Default::default() }),
+        io_pressure: Some(Pressure::default()),
+        ..Default::default()
+    };
+    let usage = ContainerUsage {
+        container: Arc::new(container_view(ContainerState::Running)),
+        group: Some(group),
+        writable: Some(ImageUsage { bytes: 3, inodes: 1 }),
+    };
+    let stats = container_stats(&usage);
+    assert_eq!(stats.attributes.unwrap().metadata.unwrap().name, "nginx");
+    let cpu = stats.cpu.unwrap();
+    assert_eq!((cpu.timestamp, cpu.usage_core_nano_seconds.unwrap().value, cpu.psi), (50, 7, None));
+    assert_eq!(stats.memory.unwrap().available_bytes.unwrap().value, 40);
+    assert!(stats.swap.is_none() && stats.io.unwrap().psi.is_some());
+    assert_eq!(stats.writable_layer.unwrap().used_bytes.unwrap().value, 3);
+    let stopped = container_stats(&ContainerUsage { group: None, writable: None, ..usage });
+    assert_eq!((stopped.cpu, stopped.memory, stopped.writable_layer), (None, None, None));
+}
+
+#[test]
+fn a_pods_first_link_is_its_default_interface() {
+    use cradle_engine::usage::{LinkUsage, PidStats, PodUsage, Stats};
+    let link = |name: &str| LinkUsage {
+        name: name.to_owned(),
+        received_bytes: 1,
+        received_errors: 2,
+        sent_bytes: 3,
+        sent_errors: 4,
+    };
+    let group = Stats { pids: Some(PidStats { current: 9, limit: None }), ..Default::default() };
+    let usage =
+        PodUsage { pod: Arc::new(pod_view()), group, links: vec![link("eth0"), link("net1")], containers: vec![] };
+    let linux = pod_stats(&usage).linux.unwrap();
+    let network = linux.network.unwrap();
+    let default = network.default_interface.unwrap();
+    assert_eq!(
+        (default.name.as_str(), default.rx_errors.unwrap().value, default.tx_bytes.unwrap().value),
+        ("eth0", 2, 3)
+    );
+    assert_eq!(network.interfaces.len(), 1);
+    assert_eq!(linux.process.unwrap().process_count.unwrap().value, 9);
+}
