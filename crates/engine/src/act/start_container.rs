@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use cradle_domain::lifecycle::container::ContainerRequest;
+use cradle_domain::lifecycle::container::{ContainerRequest, ContainerState};
 use cradle_domain::lifecycle::pod::PodRequest;
 use cradle_domain::{Class, Failure};
 use cradle_executor::plan::{self, ContainerPlan, PlanContext, Rootfs};
@@ -50,6 +50,22 @@ pub(crate) async fn start_container(core: &Arc<Core>, container: Arc<Container>)
             }
         }
         .map_err(doing)
+    })
+    .await
+}
+
+/// The container's plan in words, made again where an earlier daemon made it.
+pub(crate) async fn explain(core: &Arc<Core>, container: Arc<Container>) -> Result<String, Failure> {
+    let core = core.clone();
+    detached(async move {
+        // A plan prepares the root file system, which a removal discards.
+        let _alone = container.lane.lock().await;
+        if container.state() == ContainerState::Removing {
+            return Err(Failure::new(Class::NotFound, format!("container {} is being removed", container.id)));
+        }
+        let pod = core.pod_of(&container)?;
+        let plan = planned(&core, &pod, &container).await;
+        plan.map(|plan| plan.to_string()).map_err(|failure| failure.context(format!("planning container {}", container.spec.name)))
     })
     .await
 }

@@ -66,11 +66,8 @@ pub(crate) fn exec_process(core: &Core, pod: &Pod, container: &Container) -> Res
 fn inputs<'a>(core: &'a Core, pod: &'a Pod, container: &'a Container) -> Result<Inputs<'a>, Failure> {
     let security = &container.spec.security;
     let names = capabilities::bounding(security)?;
-    // Privileged containers have no filter, unless the request names a file.
-    let profile = match (&security.seccomp, security.privileged) {
-        (Profile::RuntimeDefault, true) => &Profile::Unconfined,
-        (profile, _) => profile,
-    };
+    // Whatever is asked for, a privileged container has no filter.
+    let profile = if security.privileged { &Profile::Unconfined } else { &security.seccomp };
     Ok(Inputs {
         pod: &pod.spec,
         container: &container.spec,

@@ -22,6 +22,9 @@ pub trait Images: Send + Sync + 'static {
     /// Fetches an image, durably; answers with it once it is listed. Dropping the future gives up this asker's interest.
     fn pull(&self, request: PullRequest) -> Act<'_, Arc<ImageView>>;
 
+    /// Whom `pull` would ask for an image, in which order, and why, in words and without secrets. Asks nobody.
+    fn explain<'a>(&'a self, reference: &'a Reference, credentials: Option<&'a Credentials>) -> Act<'a, String>;
+
     /// Removes an image with all its tags, whichever of its names is given; absent: success. It is gone from lists when
     /// this returns; layers in use stay until they are not.
     fn remove(&self, image: &str) -> Act<'_, ()>;
