@@ -4,7 +4,8 @@
 //! charged to the container's group there. On v2 it is a child for which no controller is switched on, so the
 //! container's group still counts and limits; the kernel allows processes in both that way.
 //!
-//! Measured on a hybrid machine: mkdir 0.1 ms, joining by clone3 nothing above the clone, rmdir 0.03 ms.
+//! Measured on a hybrid machine with ten trees, warm (and after 150 ms of rest): making it 16 µs (0.1 ms), opening what
+//! the child joins by 20 µs, removing it 11 µs (0.03 ms). The clone into it costs what any clone does.
 
 use cradle_domain::{Class, Classified};
 use rustix::fs::{Mode, mkdirat};

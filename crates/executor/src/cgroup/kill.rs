@@ -57,7 +57,11 @@ fn children(tree: &Hierarchy, path: &str) -> Result<Vec<String>, Errno> {
     };
     let mut names = Vec::new();
     for entry in directory {
-        let entry = entry?;
+        let entry = match entry {
+            // The group was removed meanwhile.
+            Err(Errno::NOENT | Errno::NODEV) => break,
+            entry => entry?,
+        };
         let name = entry.file_name().to_bytes();
         if entry.file_type() == FileType::Directory && name != b"." && name != b".." {
             names.push(String::from_utf8(name.to_vec()).map_err(|_| Errno::ILSEQ)?);
@@ -91,12 +95,13 @@ fn signal(pid: Pid, signal: Signal) -> Result<(), KillError> {
 }
 
 impl Cgroup {
-    /// The trees in which this group's own processes are looked for. On hybrid machines a process may have been put
-    /// into the trees of v1 only.
+    /// The trees in which this group's own processes are looked for: one is enough, but on hybrid machines a process
+    /// may have been put into the trees of v1 only.
     fn process_trees(&self) -> impl Iterator<Item = &Hierarchy> {
         let tracking = self.layout().tracking();
-        let second = self.layout().hierarchies().iter().find(|tree| !tree.is_unified() && !self.is_exec());
-        tracking.into_iter().chain(second.filter(|second| tracking.is_none_or(|first| !std::ptr::eq(first, *second))))
+        let is_hybrid = !self.layout().is_v2() && tracking.is_some_and(Hierarchy::is_unified);
+        let mut others = self.layout().hierarchies().iter().filter(|tree| !tree.is_unified());
+        tracking.into_iter().chain(others.next().filter(|_| is_hybrid && !self.is_exec()))
     }
 
     /// The processes of the group and of all groups below it, in the caller's PID namespace.

@@ -69,7 +69,8 @@ const AUDIT_AARCH64: u32 = 0xc000_00b7;
 const SKIPPED: u32 = u32::MAX;
 
 /// Compiles a profile for a machine. Names that the machine's interfaces do not have are passed over, as in libseccomp,
-/// and so are interfaces that it cannot offer. A call through an interface that the profile does not list kills.
+/// and so are interfaces that it cannot offer. A call through an interface that the profile does not list kills, and so
+/// does one of a 32-bit ARM program on aarch64, whose numbers are not in the table.
 pub fn compile(profile: &LinuxSeccomp, architecture: Architecture) -> Result<Program, SeccompError> {
     if profile.listener_path().is_some() {
         return Err(SeccompError::Notify);

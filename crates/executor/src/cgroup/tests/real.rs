@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -97,8 +98,12 @@ impl TestGroup {
             let procs = tree.full_path(group.path_in(tree)).join("cgroup.procs");
             let _ = writeln!(joined, "echo 0 >{} || exit 98", procs.display());
         }
-        let child =
-            Command::new("sh").args(["-c", &format!("{joined}{script}")]).stdout(Stdio::null()).spawn().unwrap();
+        let child = Command::new("sh")
+            .args(["-c", &format!("{joined}{script}")])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let pid = Pid::from_child(&child);
         self.children.push(child);
         self.descriptors.extend(descriptors);
@@ -261,6 +266,38 @@ fn killing_reaches_what_is_frozen() {
     wait_until("it is frozen", || std::fs::read_to_string(&file).unwrap().trim() == frozen);
     test.group.kill().unwrap();
     wait_until("it is dead", || test.group.is_empty().unwrap());
+}
+
+/// The v1 trees of this machine as if it had no unified one.
+fn pure_v1(test: &str) -> Option<Layout> {
+    let layout = root_layout(test)?;
+    let names: Vec<&str> = layout.hierarchies().iter().flat_map(Hierarchy::controllers).map(String::as_str).collect();
+    let pure = Layout::v1(Path::new("/sys/fs/cgroup"), &names);
+    let is_mounted = |tree: &Hierarchy| tree.mount_point().join("tasks").exists();
+    if layout.is_v2() || !pure.hierarchies().iter().all(is_mounted) {
+        eprintln!("skipped: {test} needs v1 with a tree for each controller and one for systemd");
+        return None;
+    }
+    Some(pure)
+}
+
+#[test]
+fn without_a_unified_tree_what_forks_is_killed_in_passes_and_an_exec_alone() {
+    let Some(layout) = pure_v1("without_a_unified_tree") else { return };
+    let mut test = TestGroup::new("pure", &layout, json!({"pids": {"limit": 60}}));
+    assert!(test.group.directory().unwrap().is_none());
+    let main = test.start("exec sleep 1000");
+    let exec = test.group.exec_child("exec-1").unwrap();
+    test.start_in(&exec, "while :; do (sleep 0.01 &) 2>/dev/null; done");
+    wait_until("the exec has many processes", || exec.processes().unwrap().len() > 5);
+    exec.kill().unwrap();
+    wait_until("the exec is dead", || exec.is_empty().unwrap());
+    exec.remove().unwrap();
+    assert_eq!(test.group.processes().unwrap(), [main]);
+    test.start_in(&test.group.clone(), "while :; do (sleep 0.01 &) 2>/dev/null; done");
+    wait_until("the group has many processes", || test.group.processes().unwrap().len() > 5);
+    test.group.kill().unwrap();
+    wait_until("all are dead", || test.group.is_empty().unwrap());
 }
 
 #[test]
