@@ -17,6 +17,8 @@ pub enum Due {
     KillExec(u32),
     /// An exec's end is told, whatever is left of it.
     EndExec(u32),
+    /// A process takes too long to start, or, when it was killed, to die.
+    EndStart(u32),
     /// A connection into the pod has taken too long.
     GiveUpDial(u32),
     /// A shutdown has taken too long.

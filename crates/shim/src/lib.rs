@@ -1,8 +1,8 @@
 //! The per-pod process that keeps containers, their logs and exit codes alive while the daemon restarts: its wire
 //! protocol, which the daemon uses as well, and its parts, which `main.rs` puts together.
 //!
-//! Read [`protocol`] first: it says what a shim does. [`shim`] is the event loop; [`container_state`] and [`exec_state`]
-//! are the tables that decide; `act/` does what they say.
+//! Read [`protocol`] first: it says what a shim does. [`shim`] is the event loop; [`start_state`], [`container_state`]
+//! and [`exec_state`] are the tables that decide; `act/` does what they say.
 
 mod act;
 mod buffers;
@@ -21,5 +21,7 @@ mod poll;
 pub mod protocol;
 mod refusal;
 pub mod shim;
+pub mod start_state;
 pub mod startup;
+mod streams;
 pub mod wire;

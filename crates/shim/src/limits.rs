@@ -62,3 +62,5 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// Size of a container's terminal until someone who attaches says another.
 pub const TERMINAL_COLUMNS: u16 = 80;
 pub const TERMINAL_ROWS: u16 = 24;
+/// Processes on their way to their program in one pod at a time.
+pub const STARTS_MAX: usize = 256;

@@ -30,6 +30,8 @@ pub enum Source {
     Tap(u32),
     /// A connection being made into the pod.
     Dial(u32),
+    /// What a process that is being started tells.
+    Start(u32),
 }
 
 impl Source {
@@ -42,6 +44,7 @@ impl Source {
             Source::Output(number, Stream::Stderr) => (4, number),
             Source::Tap(number) => (5, number),
             Source::Dial(number) => (6, number),
+            Source::Start(number) => (7, number),
         };
         (kind << 32) | u64::from(number)
     }
@@ -56,6 +59,7 @@ impl Source {
             4 => Source::Output(number, Stream::Stderr),
             5 => Source::Tap(number),
             6 => Source::Dial(number),
+            7 => Source::Start(number),
             _ => return None,
         })
     }
@@ -166,6 +170,7 @@ mod tests {
             Source::Output(u32::MAX, Stream::Stderr),
             Source::Tap(1),
             Source::Dial(2),
+            Source::Start(3),
         ] {
             assert_eq!(Source::from_token(source.token()), Some(source));
         }

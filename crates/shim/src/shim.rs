@@ -14,6 +14,7 @@ use cradle_sys::signals::ChildSignals;
 use rustix::io::Errno;
 
 use crate::act::dial::Dial;
+use crate::act::start::Start;
 use crate::buffers::Buffers;
 use crate::connection::{Connection, Waiter};
 use crate::container::{Container, Exec};
@@ -60,6 +61,8 @@ pub struct Shim {
     pub(crate) poll: Poll,
     pub(crate) connection: Option<Connection>,
     pub(crate) namespaces: Namespaces,
+    /// Processes on their way to their program.
+    pub(crate) starts: Vec<Start>,
     pub(crate) containers: Vec<Container>,
     pub(crate) execs: Vec<Exec>,
     pub(crate) dials: Vec<Dial>,
@@ -92,6 +95,7 @@ impl Shim {
             poll,
             connection: None,
             namespaces: Namespaces::NotYet,
+            starts: Vec::new(),
             containers: Vec::new(),
             execs: Vec::new(),
             dials: Vec::new(),
@@ -182,6 +186,7 @@ impl Shim {
                 let _found = self.containers.iter_mut().any(|container| container.output.untap(number, poll));
             }
             Source::Dial(number) => self.on_dial(number),
+            Source::Start(number) => self.advance_start(number),
         }
     }
 
@@ -193,6 +198,7 @@ impl Shim {
             Due::TimeOutExec(number) => self.exec_event(number, exec_state::Event::TimedOut),
             Due::KillExec(number) => self.exec_event(number, exec_state::Event::RetryDue),
             Due::EndExec(number) => self.exec_event(number, exec_state::Event::Overdue),
+            Due::EndStart(number) => self.end_start(number),
             Due::GiveUpDial(number) => self.give_up_dial(number),
             Due::GiveUpShutdown => self.give_up_shutdown(),
             Due::Accept => self.listen_again(),

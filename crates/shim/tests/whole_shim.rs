@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use cradle_domain::Class;
 use cradle_shim::protocol::{ExecIo, ExitRecord, Reply, Request, Scope, Target};
-use support::{Client, TestShim, eventually, is_root, script};
+use support::{Client, HungMount, TestShim, eventually, is_root, script};
 
 fn pipe() -> (std::fs::File, OwnedFd) {
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
@@ -61,7 +61,67 @@ fn a_container_runs_is_logged_ends_and_is_removed() {
 }
 
 #[test]
-fn a_program_that_is_not_there_is_refused_and_leaves_nothing() {
+fn a_start_that_fails_is_refused_with_its_reason_and_leaves_nothing() {
+    if !is_root() {
+        return;
+    }
+    let mut shim = TestShim::with_host_pod();
+    let mut wanted = script("true");
+    wanted.bind = Some(shim.path("nowhere"));
+    let (id, sequence) = shim.begin(&wanted);
+    let refusal = shim.client.answer(sequence).unwrap_err();
+    assert!(refusal.message.contains("nowhere"), "{refusal:?}");
+    assert!(shim.client.hello().containers.is_empty());
+    shim.client.done(Request::RemoveContainer { container: id.clone() });
+    shim.client.done(Request::KillContainer { container: id });
+    shim.shut_down();
+}
+
+#[test]
+fn a_mount_source_that_hangs_holds_up_nothing_but_its_own_container() {
+    if !is_root() {
+        return;
+    }
+    let mut shim = TestShim::with_host_pod();
+    let Some(hung) = HungMount::new(shim.path("hung")) else {
+        println!("SKIPPED: no FUSE on this machine");
+        return shim.shut_down();
+    };
+    let (other, _) = shim.start_logged("n=0; while :; do echo $n; n=$((n+1)); sleep 0.01; done", "log");
+    let mut wanted = script("true");
+    wanted.bind = Some(hung.path.join("below"));
+    let (id, start) = shim.begin(&wanted);
+    let lines = shim.log_lines("log").len();
+    eventually("the other one is logged", || shim.log_lines("log").len() > lines + 3);
+    // Its answer comes although that to the start does not.
+    let (exec, _) = shim.exec(&other, "exit 6", SILENT, Vec::new(), None);
+    assert_eq!(shim.client.exec_exit(exec).code, 6);
+    let kill = shim.client.send(Request::KillContainer { container: id.clone() }, Vec::new());
+    let refusal = shim.client.answer(start).unwrap_err();
+    assert!(refusal.message.contains("killed"), "{refusal:?}");
+    shim.client.answer(kill).unwrap();
+    assert!(shim.cgroup(&id).is_empty().unwrap());
+
+    // A daemon that leaves takes what it was starting along, and a shutdown waits for no start.
+    shim.begin(&wanted);
+    shim.reconnect();
+    assert_eq!(shim.client.hello().containers.len(), 1);
+    shim.begin(&wanted);
+    let shutdown = shim.client.send(Request::Shutdown, Vec::new());
+    loop {
+        // The start is refused, the other container's exit is told, and then comes the last answer.
+        match shim.client.answer_to_any() {
+            (sequence, Ok(Reply::Done)) if sequence == shutdown => break,
+            (sequence, Err(_)) if sequence != shutdown => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    drop(hung);
+    shim.wait_for_end();
+}
+
+#[test]
+fn a_container_is_started_once() {
     if !is_root() {
         return;
     }

@@ -7,6 +7,7 @@ use cradle_domain::failure::Chain;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
+use crate::act::start::Start;
 use crate::connection::{Connection, Pending, SendError, Waiter};
 use crate::deadlines::Due;
 use crate::journal::Level;
@@ -49,6 +50,11 @@ impl Shim {
         self.drop_connection();
         for container in &mut self.containers {
             container.kills.clear();
+        }
+        // Nobody waits for what was being started, and no greeting would have named it.
+        let starts: Vec<u32> = self.starts.iter().map(Start::number).collect();
+        for number in starts {
+            self.kill_start(number);
         }
         let number = self.next_number();
         let connection = Connection::new(number, socket);

@@ -1,24 +1,76 @@
-//! What happens to a running container: its events and their actions, kills, signals, attached clients, its log, and
-//! its end.
+//! What happens to a running container: its events and their actions, kills, signals, its log, and its end.
 
-use cradle_domain::{Class, ContainerId, Signal};
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+
+use cradle_domain::{Class, ContainerId, Signal, Timestamp};
 use cradle_executor::cgroup::Cgroup;
+use cradle_executor::run::Started;
 use rustix::io::Errno;
-use rustix::termios::Winsize;
 
 use crate::connection::Waiter;
-use crate::container::{Container, Stdin};
+use crate::container::{Container, Retry, Stdin};
 use crate::container_state::{Action, Event as Happened, State, on};
 use crate::deadlines::Due;
+use crate::exit_record;
 use crate::journal::Level;
-use crate::limits::{DRAIN_DEADLINE, DRAIN_READS_IN_A_ROW, KILLS_WAITING_MAX, LOG_LOST_INTERVAL};
+use crate::limits::{
+    DRAIN_DEADLINE, DRAIN_READS_IN_A_ROW, KILLS_WAITING_MAX, LOG_LINE_DEFAULT_BYTES, LOG_LINE_MAX_BYTES,
+    LOG_LOST_INTERVAL,
+};
+use crate::log_file::LogFile;
 use crate::log_line::Stream;
-use crate::output::Reading;
-use crate::protocol::{Event, Refusal, Reply, Scope, Target};
+use crate::output::{Output, Reading};
+use crate::protocol::{ContainerIo, Event, Refusal, Reply, Scope, StartContainer, Target};
 use crate::shim::Shim;
-use crate::{exit_record, limits};
+use crate::streams::Ends;
 
 impl Shim {
+    /// Enters a container whose program runs. Where that fails, it is killed: nobody would watch it.
+    pub(crate) fn hold_container(
+        &mut self,
+        request: &StartContainer,
+        started: Started,
+        ends: Ends,
+        log: Option<LogFile>,
+        at: Timestamp,
+    ) -> Result<(), Refusal> {
+        let Started { pid, pidfd, terminal_master, cgroup } = started;
+        let line_max = line_max(&request.io);
+        let output = match (terminal_master, ends.output) {
+            (Some(master), _) => {
+                let nonblocking = rustix::io::ioctl_fionbio(&master, true);
+                nonblocking.map(|()| Output::terminal(master, log, line_max))
+            }
+            (None, Some((stdout, stderr))) => Ok(Output::pipes(stdout, stderr, log, line_max)),
+            // A plan for a terminal always gives one.
+            (None, None) => Err(Errno::NOTTY),
+        };
+        let number = self.next_number();
+        let watched = output.and_then(|output| output.register(&self.poll, number).map(|()| output));
+        let output = watched.map_err(|errno| {
+            self.abandon(&pidfd, &cgroup);
+            Refusal::from_errno("watching the container's output", errno)
+        })?;
+        self.containers.push(Container {
+            number,
+            id: request.plan.id.clone(),
+            pid,
+            pidfd,
+            cgroup,
+            started_at: at,
+            state: State::Running,
+            exit: None,
+            oom_kills: 0,
+            output,
+            stdin: ends.stdin,
+            kills: Vec::new(),
+            retry: Retry::default(),
+            left_groups: VecDeque::new(),
+        });
+        Ok(())
+    }
+
     /// Looks an event up in the table and does what it says.
     pub(crate) fn container_event(&mut self, number: u32, event: Happened) {
         let Some(index) = self.container_index(number) else { return };
@@ -69,7 +121,7 @@ impl Shim {
     }
 
     /// Kills and forgets a process that cannot be watched. Its death is reaped as an orphan's.
-    pub(crate) fn abandon(&self, pidfd: &std::os::fd::OwnedFd, group: &Cgroup) {
+    fn abandon(&self, pidfd: &OwnedFd, group: &Cgroup) {
         // The process may be dead already.
         let _ = cradle_sys::pidfd::send_signal(pidfd, Signal::KILL.number());
         let _empty = self.clear_group(group);
@@ -158,23 +210,30 @@ impl Shim {
         }
     }
 
-    fn find(&mut self, id: &ContainerId) -> Result<&mut Container, Refusal> {
+    pub(super) fn find(&mut self, id: &ContainerId) -> Result<&mut Container, Refusal> {
         self.containers.iter_mut().find(|container| container.id == *id).ok_or_else(|| not_found(id))
     }
 
     /// Kills everything in a container. One that is not known has nothing to kill.
     pub(crate) fn kill_container(&mut self, waiter: Waiter, id: &ContainerId) -> Result<(), Refusal> {
-        let Ok(container) = self.find(id) else {
-            self.answer(&waiter, Reply::Done, Vec::new());
-            return Ok(());
-        };
-        if container.kills.len() >= KILLS_WAITING_MAX {
+        let full = || {
             let text = format!("{KILLS_WAITING_MAX} requests to kill container {} are waiting already", id.short());
-            return Err(Refusal::new(Class::Busy, text));
+            Refusal::new(Class::Busy, text)
+        };
+        if let Some(start) = self.starts.iter_mut().find(|start| start.is_container(id)) {
+            start.await_end(waiter).ok_or_else(full)?;
+            let number = start.number();
+            self.kill_start(number);
+        } else if let Some(container) = self.containers.iter_mut().find(|container| container.id == *id) {
+            if container.kills.len() >= KILLS_WAITING_MAX {
+                return Err(full());
+            }
+            container.kills.push(waiter);
+            let number = container.number;
+            self.container_event(number, Happened::KillAsked);
+        } else {
+            self.answer(&waiter, Reply::Done, Vec::new());
         }
-        container.kills.push(waiter);
-        let number = container.number;
-        self.container_event(number, Happened::KillAsked);
         Ok(())
     }
 
@@ -210,6 +269,9 @@ impl Shim {
 
     /// Forgets an exited container; one that is not known is forgotten already.
     pub(crate) fn remove_container(&mut self, id: &ContainerId) -> Result<(), Refusal> {
+        if self.starts.iter().any(|start| start.is_container(id)) {
+            return Err(Refusal::new(Class::Busy, format!("container {} is being started", id.short())));
+        }
         let Some(index) = self.containers.iter().position(|container| container.id == *id) else {
             return self.remove_exit_record(id);
         };
@@ -248,75 +310,16 @@ impl Shim {
             Some(log) => log.reopen().map_err(|error| super::start::refuse_log(&error)),
         }
     }
+}
 
-    /// Sets the size of a container's terminal. That of an exec is set by the daemon, which holds its master.
-    pub(crate) fn resize(&mut self, target: &Target, columns: u16, rows: u16) -> Result<(), Refusal> {
-        let id = match target {
-            Target::Container(id) => id,
-            Target::Exec(..) => {
-                let refusal = Refusal::new(Class::Refused, "the shim does not hold the terminal of an exec");
-                return Err(refusal.with_hint("Its size is set on the master that came with the answer to its start."));
-            }
-        };
-        let container = self.find(id)?;
-        if !container.output.has_terminal() {
-            return Err(Refusal::new(Class::Refused, format!("container {} has no terminal", id.short())));
-        }
-        let Some(master) = container.output.terminal_master() else { return Ok(()) };
-        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        rustix::termios::tcsetwinsize(master, size)
-            .map_err(|errno| Refusal::from_errno("setting the terminal's size", errno))
-    }
-
-    /// Hands a container's output, from now on, and its stdin to a client.
-    pub(crate) fn attach(&mut self, waiter: &Waiter, id: &ContainerId, wanted: Wanted) -> Result<(), Refusal> {
-        let (client, stdout_number, stderr_number) = (self.next_number(), self.next_number(), self.next_number());
-        let poll = &self.poll;
-        let container =
-            self.containers.iter_mut().find(|container| container.id == *id).ok_or_else(|| not_found(id))?;
-        if !container.state.leader_lives() {
-            return Err(Refusal::new(Class::Refused, format!("container {} is not running", id.short())));
-        }
-        if !container.output.has_room_for_client() {
-            let text = format!("{} clients are attached to container {}", limits::ATTACHED_MAX, id.short());
-            return Err(Refusal::new(Class::Exhausted, text));
-        }
-        let terminal = container.output.has_terminal();
-        let streams = [
-            (wanted.stdout || (terminal && wanted.stderr), Stream::Stdout, stdout_number),
-            (wanted.stderr && !terminal, Stream::Stderr, stderr_number),
-        ];
-        let mut taps = [None, None];
-        for (tap, (wanted, stream, number)) in taps.iter_mut().zip(streams) {
-            if wanted {
-                *tap = container.output.tap(stream, client, number, poll).map_err(|errno| {
-                    container.output.drop_client(client, poll);
-                    Refusal::from_errno("making a pipe for the client", errno)
-                })?;
-            }
-        }
-        // Last: an end that is handed out once is not taken back.
-        let stdin = if wanted.stdin { container.stdin_for_client() } else { Ok(None) };
-        let stdin = stdin.map_err(|errno| {
-            container.output.drop_client(client, poll);
-            Refusal::from_errno("copying the container's stdin", errno)
-        })?;
-        let [stdout, stderr] = taps;
-        let reply =
-            Reply::Attached { stdin: stdin.is_some(), stdout: stdout.is_some(), stderr: stderr.is_some(), terminal };
-        self.answer(waiter, reply, [stdin, stdout, stderr].into_iter().flatten().collect());
-        Ok(())
+/// The longest line of a container's log before it is split.
+fn line_max(io: &ContainerIo) -> usize {
+    match usize::try_from(io.log_line_max_bytes) {
+        Ok(0) | Err(_) => LOG_LINE_DEFAULT_BYTES,
+        Ok(bytes) => bytes.min(LOG_LINE_MAX_BYTES),
     }
 }
 
-/// Which streams a client wants.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted {
-    pub stdin: bool,
-    pub stdout: bool,
-    pub stderr: bool,
-}
-
-fn not_found(id: &ContainerId) -> Refusal {
+pub(super) fn not_found(id: &ContainerId) -> Refusal {
     Refusal::new(Class::NotFound, format!("the pod has no container {}", id.short()))
 }

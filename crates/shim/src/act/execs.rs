@@ -1,64 +1,60 @@
 //! Execs: started in a group of their own within the container's, killed alone, told of when they end.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
 
 use cradle_domain::{Class, Signal, Timestamp};
-use cradle_executor::run::{self, Started, Stdio};
+use cradle_executor::run::{self, Started, Starting};
 
-use crate::connection::Waiter;
 use crate::container::{Exec, Retry};
 use crate::deadlines::Due;
 use crate::exec_state::{Action, Event as Happened, State, on};
 use crate::limits::{EXEC_KILL_DEADLINE, EXECS_MAX, GROUPS_SWEPT_IN_A_ROW};
-use crate::protocol::{Event, ExecIo, Exit, Refusal, Reply, StartExec};
+use crate::protocol::{Event, Exit, Refusal, StartExec};
 use crate::shim::Shim;
+use crate::streams;
 
 use super::reap::killed_by;
-use super::start::null;
 
 impl Shim {
-    /// Starts one more process in a container and answers when its program runs.
-    pub(crate) fn start_exec(&mut self, waiter: &Waiter, request: &StartExec, descriptors: Vec<OwnedFd>) {
-        match self.try_start_exec(request, descriptors) {
-            Ok((reply, descriptors)) => self.answer(waiter, reply, descriptors),
-            Err(refusal) => self.refuse(waiter, refusal),
-        }
-    }
-
-    fn try_start_exec(
-        &mut self,
+    /// Begins to start an exec; also returns its container's number.
+    pub(crate) fn begin_exec(
+        &self,
         request: &StartExec,
         descriptors: Vec<OwnedFd>,
-    ) -> Result<(Reply, Vec<OwnedFd>), Refusal> {
-        self.refuse_while_shutting_down()?;
-        let id = &request.container;
-        let container = self.containers.iter().find(|container| container.id == *id);
-        let Some(container) = container else {
+    ) -> Result<(Starting, u32), Refusal> {
+        self.refuse_new_start()?;
+        let (id, exec) = (&request.container, request.exec);
+        let Some(container) = self.containers.iter().find(|container| container.id == *id) else {
             return Err(Refusal::new(Class::NotFound, format!("the pod has no container {}", id.short())));
         };
         if !container.state.leader_lives() {
             return Err(Refusal::new(Class::Refused, format!("container {} is not running", id.short())));
         }
-        if self.execs.iter().any(|exec| exec.id == request.exec) {
-            return Err(Refusal::new(Class::Conflict, format!("exec {} is running already", request.exec.0)));
+        if self.execs.iter().any(|other| other.id == exec) || self.starts.iter().any(|start| start.is_exec(exec)) {
+            return Err(Refusal::new(Class::Conflict, format!("exec {} is running already", exec.0)));
         }
         if self.execs.len() >= EXECS_MAX {
             return Err(Refusal::new(Class::Exhausted, format!("{EXECS_MAX} execs are running in the pod")));
         }
-        let stdio = stdio(request.io, descriptors)?;
+        let stdio = streams::of_exec(request.io, descriptors)?;
         let of = run::Container { pidfd: container.pidfd.as_fd(), cgroup: &container.cgroup };
-        let group = format!("exec-{}", request.exec.0);
-        let started =
-            run::exec(&request.plan, of, &group, stdio, &self.single).map_err(|error| Refusal::from_error(&error))?;
-        let at = Timestamp::now();
+        let starting = run::begin_exec(&request.plan, of, &format!("exec-{}", exec.0), stdio, &self.single);
+        Ok((starting.map_err(|error| Refusal::from_error(&error))?, container.number))
+    }
+
+    /// Enters an exec whose program runs; returns its terminal's master, which is the daemon's.
+    pub(crate) fn hold_exec(
+        &mut self,
+        request: &StartExec,
+        started: Started,
+        container_number: u32,
+    ) -> Option<OwnedFd> {
         let Started { pid, pidfd, terminal_master, cgroup } = started;
-        let container_number = container.number;
         let number = self.next_number();
         self.execs.push(Exec {
             number,
             id: request.exec,
-            container: id.clone(),
+            container: request.container.clone(),
             container_number,
             pid,
             pidfd,
@@ -69,9 +65,9 @@ impl Shim {
             retry: Retry::default(),
         });
         if let Some(timeout) = request.timeout {
-            self.deadlines.set(Due::TimeOutExec(number), timeout.max(Duration::from_millis(1)));
+            self.deadlines.set(Due::TimeOutExec(number), timeout);
         }
-        Ok((Reply::Started { pid, at }, terminal_master.into_iter().collect()))
+        terminal_master
     }
 
     /// Looks an event up in the table and does what it says.
@@ -148,26 +144,4 @@ impl Shim {
             }
         }
     }
-}
-
-/// What the process gets as its first three descriptors: those that came with the request, in their order.
-fn stdio(io: ExecIo, descriptors: Vec<OwnedFd>) -> Result<Stdio, Refusal> {
-    let (flags, terminal) = match io {
-        ExecIo::Pipes { stdin, stdout, stderr } => ([stdin, stdout, stderr], None),
-        ExecIo::Terminal { columns, rows } => ([false; 3], Some(Stdio::Terminal { columns, rows })),
-    };
-    let (announced, sent) = (flags.iter().filter(|flag| **flag).count(), descriptors.len());
-    if announced != sent {
-        let text = format!("the request announces {announced} descriptors and carries {sent}");
-        return Err(Refusal::new(Class::Invalid, text));
-    }
-    if let Some(terminal) = terminal {
-        return Ok(terminal);
-    }
-    let mut descriptors = descriptors.into_iter();
-    let mut end = |flag: bool| match flag.then(|| descriptors.next()).flatten() {
-        Some(end) => Ok(end),
-        None => null().map_err(|errno| Refusal::from_errno("opening /dev/null", errno)),
-    };
-    Ok(Stdio::Pipes { stdin: end(flags[0])?, stdout: end(flags[1])?, stderr: end(flags[2])? })
 }

@@ -1,10 +1,12 @@
 //! What the shim does when something happens, one file for each thing that it deals with.
 
+mod attach;
 mod connect;
 mod containers;
 pub(crate) mod dial;
 mod execs;
 mod reap;
 mod requests;
+mod set_up;
 mod shut_down;
-mod start;
+pub(crate) mod start;

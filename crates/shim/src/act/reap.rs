@@ -29,7 +29,7 @@ impl Shim {
         for _ in 0..REAPED_IN_A_ROW {
             // A process id means the same process until it is reaped here, and nobody else reaps in this process.
             match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) => self.on_death(pid.as_raw_nonzero().get(), code(status)),
+                Ok(Some((pid, status))) => self.on_death(pid.as_raw_nonzero().get(), status),
                 Ok(None) | Err(Errno::CHILD) => {
                     self.reap_again = false;
                     break;
@@ -45,8 +45,11 @@ impl Shim {
         self.look_at_those_being_killed();
     }
 
-    fn on_death(&mut self, pid: i32, code: i32) {
-        let at = Timestamp::now();
+    fn on_death(&mut self, pid: i32, status: WaitStatus) {
+        let (at, code) = (Timestamp::now(), code(status));
+        if self.reaped_start(pid, status) {
+            return;
+        }
         let exit = Exit { code, at, oom_killed: false, timed_out: false };
         let container = self.containers.iter().find(|container| container.pid == pid && container.exit.is_none());
         if let Some(number) = container.map(|container| container.number) {

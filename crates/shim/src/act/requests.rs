@@ -7,7 +7,7 @@ use crate::container::Container;
 use crate::protocol::{Greeting, Refusal, Reply, Request, VERSION};
 use crate::shim::{Namespaces, Shim};
 
-use super::containers::Wanted;
+use super::attach::Wanted;
 
 impl Shim {
     /// Does what a request asks for. Its answer is sent now, or when it is done.
@@ -18,8 +18,8 @@ impl Shim {
                 return self.answer(&waiter, Reply::Greeting(Box::new(greeting)), Vec::new());
             }
             Request::SetUpPod(plan) => return self.set_up_pod(&waiter, &plan),
-            Request::StartContainer(request) => return self.start_container(&waiter, &request),
-            Request::StartExec(request) => return self.start_exec(&waiter, &request, descriptors),
+            Request::StartContainer(request) => return self.start_container(waiter, request),
+            Request::StartExec(request) => return self.start_exec(waiter, request, descriptors),
             Request::Dial { port } => return self.dial(waiter, port),
             Request::Shutdown => return self.shut_down(waiter),
             Request::KillContainer { container } => match self.kill_container(waiter.clone(), &container) {

@@ -8,6 +8,7 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use rustix::process::WaitOptions;
 
+use crate::act::start::Start;
 use crate::connection::{Pending, Waiter};
 use crate::container_state::{Event as Happened, State};
 use crate::deadlines::Due;
@@ -25,6 +26,10 @@ impl Shim {
         self.journal.write(Level::Info, &waiter.request_id, "the pod is being shut down");
         self.shutdown = Some(waiter);
         self.deadlines.set(Due::GiveUpShutdown, SHUTDOWN_DEADLINE);
+        let starts: Vec<u32> = self.starts.iter().map(Start::number).collect();
+        for number in starts {
+            self.kill_start(number);
+        }
         let numbers: Vec<u32> = self.containers.iter().map(|container| container.number).collect();
         for number in numbers {
             self.container_event(number, Happened::KillAsked);
@@ -34,7 +39,9 @@ impl Shim {
 
     /// Ends the shim if it is being shut down and nothing runs any more.
     pub(crate) fn finish_shutdown(&mut self) {
-        let quiet = self.execs.is_empty() && self.containers.iter().all(|container| container.state == State::Exited);
+        let quiet = self.starts.is_empty()
+            && self.execs.is_empty()
+            && self.containers.iter().all(|container| container.state == State::Exited);
         if !quiet || self.finished {
             return;
         }

@@ -1,75 +1,84 @@
-//! Setting up the pod and starting containers.
+//! Starting containers and execs: begun here, taken up when their program runs, or cleaned up when it will not.
 
-use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use cradle_domain::{Class, Timestamp};
-use cradle_executor::pod::{self, PodPlan};
-use cradle_executor::run::{self, Started, Stdio};
-use rustix::fs::{Mode, OFlags};
+use cradle_domain::{Class, Signal, Timestamp};
+use cradle_executor::limits::{KILL_DEADLINE, START_DEADLINE};
+use cradle_executor::run::{self, Progress, StartError, Starting};
 use rustix::io::Errno;
-use rustix::pipe::PipeFlags;
+use rustix::process::WaitStatus;
 
 use crate::connection::Waiter;
-use crate::container::{Container, Retry, Stdin};
-use crate::container_state::State;
+use crate::deadlines::Due;
 use crate::journal::Level;
-use crate::limits::{CONTAINERS_MAX, LOG_LINE_DEFAULT_BYTES, LOG_LINE_MAX_BYTES, TERMINAL_COLUMNS, TERMINAL_ROWS};
+use crate::limits::{CONTAINERS_MAX, KILLS_WAITING_MAX, STARTS_MAX};
 use crate::log_file::{LogFile, OpenLogError};
-use crate::output::Output;
-use crate::protocol::{ContainerIo, Refusal, Reply, StartContainer};
+use crate::poll::{Interest, Source};
+use crate::protocol::{Refusal, Reply, StartContainer, StartExec};
 use crate::refusal::class_of;
 use crate::shim::{Namespaces, Shim};
+use crate::start_state::{Action, Event as Happened, State, on};
+use crate::streams::{self, Ends};
+
+/// A process on its way to its program.
+#[derive(Debug)]
+pub struct Start {
+    /// Its number within this shim.
+    number: u32,
+    waiter: Waiter,
+    starting: Starting,
+    what: What,
+    state: State,
+    /// Why it will not get there, as far as known.
+    refusal: Option<Refusal>,
+    /// Those who want it killed and await its end.
+    kills: Vec<Waiter>,
+}
+
+/// What it will be.
+#[derive(Debug)]
+enum What {
+    Container { request: Box<StartContainer>, ends: Ends, log: Option<LogFile> },
+    Exec { request: Box<StartExec>, container_number: u32 },
+}
+
+impl Start {
+    /// Whether this is to be the first process of the container `id`.
+    pub fn is_container(&self, id: &cradle_domain::ContainerId) -> bool {
+        matches!(&self.what, What::Container { request, .. } if request.plan.id == *id)
+    }
+
+    pub fn is_exec(&self, id: crate::protocol::ExecId) -> bool {
+        matches!(&self.what, What::Exec { request, .. } if request.exec == id)
+    }
+
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Who wants it killed is answered when it is gone; none: too many wait already.
+    pub fn await_end(&mut self, waiter: Waiter) -> Option<()> {
+        (self.kills.len() < KILLS_WAITING_MAX).then(|| self.kills.push(waiter))
+    }
+}
 
 impl Shim {
-    /// Makes the pod's namespaces and answers with what the daemon needs to build the pod's network.
-    pub(crate) fn set_up_pod(&mut self, waiter: &Waiter, plan: &PodPlan) {
-        match self.try_set_up(plan) {
-            Ok(descriptors) => {
-                self.journal.write(Level::Info, &waiter.request_id, "the pod is set up");
-                self.answer(waiter, Reply::PodReady, descriptors);
-            }
-            Err(refusal) => self.refuse(waiter, refusal),
+    /// Begins to start a container; the answer comes when its program runs.
+    pub(crate) fn start_container(&mut self, waiter: Waiter, request: Box<StartContainer>) {
+        match self.begin_container(&request) {
+            Ok((starting, ends, log)) => self.watch_start(waiter, starting, What::Container { request, ends, log }),
+            Err(refusal) => self.refuse(&waiter, refusal),
         }
     }
 
-    fn try_set_up(&mut self, plan: &PodPlan) -> Result<Vec<OwnedFd>, Refusal> {
-        self.refuse_while_shutting_down()?;
-        match self.namespaces {
-            Namespaces::NotYet => {}
-            Namespaces::Made(_) => return Err(Refusal::new(Class::Refused, "the pod is set up already")),
-            Namespaces::Failed => {
-                let refusal = Refusal::new(Class::Refused, "the pod could not be set up before");
-                return Err(refusal.with_hint("What was done of it ends with this shim: shut it down."));
-            }
-        }
-        // This process lives in some of them even if others could not be made.
-        self.namespaces = Namespaces::Failed;
-        let namespaces = pod::set_up(plan, &self.single).map_err(|error| Refusal::from_error(&error))?;
-        let descriptors = copies([namespaces.netlink.as_ref(), namespaces.network.as_ref()])
-            .map_err(|errno| Refusal::from_errno("handing over the pod's network namespace", errno))?;
-        self.namespaces = Namespaces::Made(namespaces);
-        Ok(descriptors)
-    }
-
-    /// Starts a container and answers when its program runs.
-    pub(crate) fn start_container(&mut self, waiter: &Waiter, request: &StartContainer) {
-        match self.try_start(request) {
-            Ok(reply) => {
-                let text = format!("container {} runs", request.plan.id.short());
-                self.journal.write(Level::Info, &waiter.request_id, &text);
-                self.answer(waiter, reply, Vec::new());
-            }
-            Err(refusal) => self.refuse(waiter, refusal),
-        }
-    }
-
-    fn try_start(&mut self, request: &StartContainer) -> Result<Reply, Refusal> {
-        self.refuse_while_shutting_down()?;
+    fn begin_container(&self, request: &StartContainer) -> Result<(Starting, Ends, Option<LogFile>), Refusal> {
+        self.refuse_new_start()?;
         let StartContainer { plan, io } = request;
-        if self.containers.iter().any(|container| container.id == plan.id) {
-            return Err(Refusal::new(Class::Refused, format!("container {} was started already", plan.id.short())));
+        let id = &plan.id;
+        let known = self.containers.iter().any(|container| container.id == *id);
+        if known || self.starts.iter().any(|start| start.is_container(id)) {
+            return Err(Refusal::new(Class::Refused, format!("container {} was started already", id.short())));
         }
         if self.containers.len() >= CONTAINERS_MAX {
             return Err(Refusal::new(Class::Exhausted, format!("the pod has {CONTAINERS_MAX} containers")));
@@ -79,80 +88,183 @@ impl Shim {
         };
         let log = io.log_path.as_deref().map(|path| LogFile::open(Path::new(path))).transpose();
         let log = log.map_err(|error| refuse_log(&error))?;
-        let streams = Streams::new(io).map_err(|errno| Refusal::from_errno("making the container's pipes", errno))?;
-        let Streams { theirs, ours } = streams;
-        let started =
-            run::start(plan, namespaces, theirs, &self.single).map_err(|error| Refusal::from_error(&error))?;
-        let at = Timestamp::now();
-        let pid = started.pid;
-        self.hold(request, started, ours, log, at)?;
-        Ok(Reply::Started { pid, at })
+        let (stdio, ends) =
+            streams::of_container(io).map_err(|errno| Refusal::from_errno("making the container's pipes", errno))?;
+        let starting =
+            run::begin(plan, namespaces, stdio, &self.single).map_err(|error| Refusal::from_error(&error))?;
+        Ok((starting, ends, log))
     }
 
-    /// Enters a started container into the table. Where that fails, it is killed: nobody would watch it.
-    fn hold(
-        &mut self,
-        request: &StartContainer,
-        started: Started,
-        ours: Ours,
-        log: Option<LogFile>,
-        at: Timestamp,
-    ) -> Result<(), Refusal> {
-        let Started { pid, pidfd, terminal_master, cgroup } = started;
-        let line_max = line_max(&request.io);
-        let output = match (terminal_master, ours) {
-            (Some(master), ours) => {
-                let nonblocking = rustix::io::ioctl_fionbio(&master, true);
-                nonblocking.map(|()| (Output::terminal(master, log, line_max), ours.stdin))
+    /// Begins to start one more process in a container; the answer comes when its program runs.
+    pub(crate) fn start_exec(&mut self, waiter: Waiter, request: Box<StartExec>, descriptors: Vec<OwnedFd>) {
+        match self.begin_exec(&request, descriptors) {
+            Ok((starting, container_number)) => {
+                self.watch_start(waiter, starting, What::Exec { request, container_number });
             }
-            (None, Ours { stdin, output: Some((stdout, stderr)) }) => {
-                Ok((Output::pipes(stdout, stderr, log, line_max), stdin))
-            }
-            // A plan for a terminal always gives one.
-            (None, Ours { output: None, .. }) => Err(Errno::NOTTY),
-        };
+            Err(refusal) => self.refuse(&waiter, refusal),
+        }
+    }
+
+    pub(crate) fn refuse_new_start(&self) -> Result<(), Refusal> {
+        self.refuse_while_shutting_down()?;
+        if self.starts.len() >= STARTS_MAX {
+            return Err(Refusal::new(Class::Exhausted, format!("{STARTS_MAX} processes are being started in the pod")));
+        }
+        Ok(())
+    }
+
+    fn watch_start(&mut self, waiter: Waiter, starting: Starting, what: What) {
         let number = self.next_number();
-        let watched = output.and_then(|(output, stdin)| output.register(&self.poll, number).map(|()| (output, stdin)));
-        match watched {
-            Ok((output, stdin)) => {
-                self.containers.push(Container {
-                    number,
-                    id: request.plan.id.clone(),
-                    pid,
-                    pidfd,
-                    cgroup,
-                    started_at: at,
-                    state: State::Running,
-                    exit: None,
-                    oom_kills: 0,
-                    output,
-                    stdin,
-                    kills: Vec::new(),
-                    retry: Retry::default(),
-                    left_groups: VecDeque::new(),
-                });
-                Ok(())
-            }
-            Err(errno) => {
-                self.abandon(&pidfd, &cgroup);
-                Err(Refusal::from_errno("watching the container's output", errno))
-            }
+        let watched = self.poll.add(starting.line(), Source::Start(number), Interest::Readable);
+        let (state, kills) = (State::Underway, Vec::new());
+        self.starts.push(Start { number, waiter, starting, what, state, refusal: None, kills });
+        self.deadlines.set(Due::EndStart(number), START_DEADLINE);
+        if let Err(errno) = watched {
+            self.doom_start(number, Refusal::from_errno("watching a process that is being started", errno));
         }
     }
 
-    pub(crate) fn refuse_while_shutting_down(&self) -> Result<(), Refusal> {
-        match self.shutdown {
-            Some(_) => Err(Refusal::new(Class::Refused, "the pod is being shut down")),
-            None => Ok(()),
+    fn start_index(&self, number: u32) -> Option<usize> {
+        self.starts.iter().position(|start| start.number == number)
+    }
+
+    /// Takes what a process has told of its start.
+    pub(crate) fn advance_start(&mut self, number: u32) {
+        let Some(index) = self.start_index(number) else { return };
+        let Start { starting, what, .. } = &mut self.starts[index];
+        let progress = starting.advance(match what {
+            What::Container { request, .. } => &request.plan.steps,
+            What::Exec { request, .. } => &request.plan.steps,
+        });
+        match progress {
+            Progress::Underway => {}
+            Progress::Runs => self.start_event(number, Happened::Runs),
+            Progress::Failed(error) => self.doom_start(number, Refusal::from_error(&error)),
+            // Its death will be seen; the end of its line would be reported until then.
+            Progress::Dead => self.poll.remove(self.starts[index].starting.line()),
         }
     }
-}
 
-/// The longest line of a container's log before it is split.
-fn line_max(io: &ContainerIo) -> usize {
-    match usize::try_from(io.log_line_max_bytes) {
-        Ok(0) | Err(_) => LOG_LINE_DEFAULT_BYTES,
-        Ok(bytes) => bytes.min(LOG_LINE_MAX_BYTES),
+    /// It is known why it will not start. The first reason counts.
+    fn doom_start(&mut self, number: u32, refusal: Refusal) {
+        if let Some(index) = self.start_index(number) {
+            self.poll.remove(self.starts[index].starting.line());
+            self.starts[index].refusal.get_or_insert(refusal);
+            self.start_event(number, Happened::Failed);
+        }
+    }
+
+    /// Somebody wants it killed, or nobody is there any more to be told.
+    pub(crate) fn kill_start(&mut self, number: u32) {
+        if let Some(index) = self.start_index(number) {
+            let refusal = Refusal::new(Class::Refused, "it was killed before its program ran");
+            self.starts[index].refusal.get_or_insert(refusal);
+            self.start_event(number, Happened::KillAsked);
+        }
+    }
+
+    /// It takes too long to start, or to die.
+    pub(crate) fn end_start(&mut self, number: u32) {
+        if let Some(index) = self.start_index(number) {
+            self.starts[index].refusal.get_or_insert_with(|| Refusal::from_error(&StartError::Deadline));
+            self.start_event(number, Happened::Late);
+        }
+    }
+
+    /// A child is dead; true: it was on its way to its program.
+    pub(crate) fn reaped_start(&mut self, pid: i32, status: WaitStatus) -> bool {
+        let of_pid =
+            |shim: &Self| shim.starts.iter().find(|start| start.starting.pid() == pid).map(|start| start.number);
+        let Some(number) = of_pid(self) else { return false };
+        // It may have told that its program runs, and that program have ended, before this was looked at.
+        self.advance_start(number);
+        let Some(index) = self.start_index(number) else { return false };
+        self.starts[index].refusal.get_or_insert_with(|| {
+            Refusal::from_error(&match status.terminating_signal() {
+                Some(signal) => run::died_by(signal),
+                None => run::ended_with(status.exit_status().unwrap_or_default()),
+            })
+        });
+        self.start_event(number, Happened::Reaped);
+        true
+    }
+
+    /// Looks an event up in the table and does what it says.
+    fn start_event(&mut self, number: u32, event: Happened) {
+        let Some(index) = self.start_index(number) else { return };
+        let (state, actions) = on(self.starts[index].state, event);
+        self.starts[index].state = state;
+        for action in actions {
+            match action {
+                Action::Hold => return self.hold_start(number),
+                Action::Kill => self.send_kill(number),
+                Action::Refuse => self.refuse_start(number),
+                Action::CleanUp => self.clean_up_start(number),
+            }
+        }
+        if state == State::Gone {
+            self.forget_start(number);
+        }
+    }
+
+    fn send_kill(&mut self, number: u32) {
+        let Some(index) = self.start_index(number) else { return };
+        // It may be dead already, and is reaped in any case.
+        let _ = cradle_sys::pidfd::send_signal(self.starts[index].starting.pidfd(), Signal::KILL.number());
+        self.deadlines.set(Due::EndStart(number), KILL_DEADLINE);
+    }
+
+    fn refuse_start(&mut self, number: u32) {
+        let Some(index) = self.start_index(number) else { return };
+        let waiter = self.starts[index].waiter.clone();
+        let unknown = || Refusal::new(Class::Bug, "a process did not start for an unknown reason");
+        let refusal = self.starts[index].refusal.take().unwrap_or_else(unknown);
+        self.refuse(&waiter, refusal);
+    }
+
+    fn clean_up_start(&mut self, number: u32) {
+        let Some(index) = self.start_index(number) else { return };
+        let group = self.starts[index].starting.cgroup();
+        let _empty = self.clear_group(group);
+        if let Err(error) = group.remove() {
+            self.complain("removing the control group of a process that did not start", &error);
+        }
+    }
+
+    fn forget_start(&mut self, number: u32) {
+        let Some(index) = self.start_index(number) else { return };
+        let start = self.starts.swap_remove(index);
+        self.poll.remove(start.starting.line());
+        self.deadlines.cancel(Due::EndStart(number));
+        for waiter in start.kills {
+            self.answer(&waiter, Reply::Done, Vec::new());
+        }
+        self.finish_shutdown();
+    }
+
+    /// Its program runs: it becomes a container or an exec.
+    fn hold_start(&mut self, number: u32) {
+        let at = Timestamp::now();
+        let Some(index) = self.start_index(number) else { return };
+        let Start { waiter, starting, what, .. } = self.starts.swap_remove(index);
+        self.poll.remove(starting.line());
+        self.deadlines.cancel(Due::EndStart(number));
+        let pid = starting.pid();
+        let started = starting.into_started();
+        match what {
+            What::Container { request, ends, log } => match self.hold_container(&request, started, ends, log, at) {
+                Ok(()) => {
+                    let text = format!("container {} runs", request.plan.id.short());
+                    self.journal.write(Level::Info, &waiter.request_id, &text);
+                    self.answer(&waiter, Reply::Started { pid, at }, Vec::new());
+                }
+                Err(refusal) => self.refuse(&waiter, refusal),
+            },
+            What::Exec { request, container_number } => {
+                let master = self.hold_exec(&request, started, container_number);
+                self.answer(&waiter, Reply::Started { pid, at }, master.into_iter().collect());
+            }
+        }
     }
 }
 
@@ -164,54 +276,4 @@ pub(super) fn refuse_log(error: &OpenLogError) -> Refusal {
         }
     };
     Refusal::new(class, cradle_domain::failure::Chain(error).to_string())
-}
-
-fn copies<const N: usize>(descriptors: [Option<&OwnedFd>; N]) -> Result<Vec<OwnedFd>, Errno> {
-    descriptors.into_iter().flatten().map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 3)).collect()
-}
-
-/// Both sides of a container's stdio.
-struct Streams {
-    theirs: Stdio,
-    ours: Ours,
-}
-
-/// The shim's ends.
-struct Ours {
-    stdin: Stdin,
-    /// The reading ends of stdout and stderr; none: there is a terminal.
-    output: Option<(OwnedFd, OwnedFd)>,
-}
-
-impl Streams {
-    fn new(io: &ContainerIo) -> Result<Self, Errno> {
-        if io.terminal {
-            let theirs = Stdio::Terminal { columns: TERMINAL_COLUMNS, rows: TERMINAL_ROWS };
-            let stdin = if io.stdin { Stdin::Terminal } else { Stdin::None };
-            return Ok(Streams { theirs, ours: Ours { stdin, output: None } });
-        }
-        let (stdin, our_stdin) = match (io.stdin, io.stdin_once) {
-            (false, _) => (null()?, Stdin::None),
-            (true, once) => {
-                let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-                (reader, if once { Stdin::Once(writer) } else { Stdin::Shared(writer) })
-            }
-        };
-        let (our_stdout, stdout) = output_pipe()?;
-        let (our_stderr, stderr) = output_pipe()?;
-        let theirs = Stdio::Pipes { stdin, stdout, stderr };
-        Ok(Streams { theirs, ours: Ours { stdin: our_stdin, output: Some((our_stdout, our_stderr)) } })
-    }
-}
-
-/// A pipe whose reading end does not block; the writing end does, as programs expect.
-fn output_pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
-    let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-    rustix::io::ioctl_fionbio(reader.as_fd(), true)?;
-    Ok((reader, writer))
-}
-
-/// What reads as empty and swallows what is written.
-pub(crate) fn null() -> Result<OwnedFd, Errno> {
-    rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
 }

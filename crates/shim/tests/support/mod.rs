@@ -48,6 +48,33 @@ pub fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
     }
 }
 
+/// A file system that never answers: a FUSE mount whose server does not read. Paths below it hang whoever looks at them.
+pub struct HungMount {
+    pub path: PathBuf,
+    _server: OwnedFd,
+}
+
+impl HungMount {
+    /// None: this machine has no FUSE.
+    pub fn new(path: PathBuf) -> Option<Self> {
+        use rustix::fs::{Mode, OFlags};
+        let server = rustix::fs::open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        std::fs::create_dir(&path).unwrap();
+        let number = std::os::fd::AsRawFd::as_raw_fd(&server);
+        let options = format!("fd={number},rootmode=40000,user_id=0,group_id=0");
+        let options = CString::new(options).unwrap();
+        let flags = rustix::mount::MountFlags::NOSUID | rustix::mount::MountFlags::NODEV;
+        rustix::mount::mount("hung", &path, "fuse", flags, options.as_c_str()).ok()?;
+        Some(HungMount { path, _server: server })
+    }
+}
+
+impl Drop for HungMount {
+    fn drop(&mut self) {
+        rustix::mount::unmount(&self.path, rustix::mount::UnmountFlags::DETACH).unwrap();
+    }
+}
+
 /// A shim and its folders. Dropped, it asserts that nothing is left of it.
 pub struct TestShim {
     folder: tempfile::TempDir,
@@ -94,6 +121,17 @@ impl Client {
                     assert_eq!(sequence, expected);
                     return body.map(|reply| (reply, message.descriptors));
                 }
+                Frame::Event(event) => self.events.push_back(event),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// The next answer, whatever it answers.
+    pub fn answer_to_any(&mut self) -> (u64, Result<Reply, Refusal>) {
+        loop {
+            match wire::receive(&self.socket, &mut self.buffer).expect("an answer").frame {
+                Frame::Reply { sequence, body } => return (sequence, body),
                 Frame::Event(event) => self.events.push_back(event),
                 other => panic!("{other:?}"),
             }
@@ -160,6 +198,8 @@ impl Client {
 #[derive(Clone)]
 pub struct Wanted<'a> {
     pub command: &'a str,
+    /// Bound at `/tmp`.
+    pub bind: Option<PathBuf>,
     pub own_pids: bool,
     pub io: ContainerIo,
 }
@@ -167,7 +207,7 @@ pub struct Wanted<'a> {
 /// A shell with this script, in a PID namespace of its own, with a log.
 pub fn script(command: &str) -> Wanted<'_> {
     let io = ContainerIo { log_path: None, log_line_max_bytes: 0, terminal: false, stdin: false, stdin_once: false };
-    Wanted { command, own_pids: true, io }
+    Wanted { command, bind: None, own_pids: true, io }
 }
 
 fn shim_cgroup(pod: &PodId) -> String {
@@ -262,7 +302,7 @@ impl TestShim {
         let mut spec = SpecBuilder::default()
             .root(RootBuilder::default().path("rootfs").build().unwrap())
             .process(process(&["sh", "-c", wanted.command], wanted.io.terminal))
-            .mounts(mounts())
+            .mounts(mounts(wanted.bind.as_deref()))
             .linux(linux)
             .build()
             .unwrap();
@@ -271,11 +311,18 @@ impl TestShim {
         spec
     }
 
-    pub fn start(&mut self, wanted: &Wanted<'_>) -> (ContainerId, i32) {
+    /// Asks for a container's start; the answer is still to come.
+    pub fn begin(&mut self, wanted: &Wanted<'_>) -> (ContainerId, u64) {
         let id = ContainerId::from_random(cradle_sys::random::bytes().unwrap());
         let plan = self.plan(&id, wanted);
         let request = StartContainer { plan, io: wanted.io.clone() };
-        match self.client.call(Request::StartContainer(Box::new(request))) {
+        let sequence = self.client.send(Request::StartContainer(Box::new(request)), Vec::new());
+        (id, sequence)
+    }
+
+    pub fn start(&mut self, wanted: &Wanted<'_>) -> (ContainerId, i32) {
+        let (id, sequence) = self.begin(wanted);
+        match self.client.answer(sequence) {
             Ok((Reply::Started { pid, at }, _)) => {
                 assert!(at.is_set());
                 (id, pid)
@@ -342,6 +389,11 @@ impl TestShim {
     /// Ends the shim as the daemon does, and looks at what is left.
     pub fn shut_down(mut self) {
         self.client.done(Request::Shutdown);
+        self.wait_for_end();
+    }
+
+    /// After the answer to a shutdown.
+    pub fn wait_for_end(mut self) {
         let (_, status) =
             rustix::process::waitpid(Some(self.pid), rustix::process::WaitOptions::empty()).unwrap().unwrap();
         self.reaped = true;
@@ -401,7 +453,7 @@ fn process(arguments: &[&str], terminal: bool) -> oci_spec::runtime::Process {
         .unwrap()
 }
 
-fn mounts() -> Vec<oci_spec::runtime::Mount> {
+fn mounts(bind: Option<&Path>) -> Vec<oci_spec::runtime::Mount> {
     let mount = |at: &str, kind: &str, source: &str, options: &[&str]| {
         MountBuilder::default()
             .destination(at)
@@ -420,6 +472,9 @@ fn mounts() -> Vec<oci_spec::runtime::Mount> {
         if Path::new(folder).exists() {
             mounts.push(mount(folder, "bind", folder, &["rbind", "ro"]));
         }
+    }
+    if let Some(source) = bind {
+        mounts.push(mount("/tmp", "bind", source.to_str().unwrap(), &["rbind"]));
     }
     mounts
 }
