@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use cradle_domain::ContainerId;
 use cradle_executor::cgroup::Layout;
 use cradle_executor::plan::capabilities::CapabilitySet;
-use cradle_executor::plan::{self, ContainerPlan, ExecPlan, Facts, OOM_SCORE_ADJ_MIN, PlanContext, Rootfs};
+use cradle_executor::plan::{self, ContainerPlan, ExecPlan, Facts, OOM_SCORE_ADJ_MIN, PlanContext, Rootfs, UNLIMITED};
 use cradle_executor::seccomp::Architecture;
 
 fn folder() -> PathBuf {
@@ -33,7 +33,7 @@ fn facts(name: &str) -> Facts {
             CapabilitySet::all()
         },
         oom_score_adj_floor: if limited { 0 } else { OOM_SCORE_ADJ_MIN },
-        hard_limits: limited.then_some([20_000; 16]),
+        hard_limits: if limited { [20_000; 16] } else { [UNLIMITED; 16] },
         layout: if name.starts_with("v1-") { Layout::v1(root, &controllers) } else { Layout::v2(root, &controllers) },
         architecture: Architecture::X86_64,
         seccomp: true,

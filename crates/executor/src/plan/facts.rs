@@ -21,8 +21,8 @@ pub struct Facts {
     pub capabilities: CapabilitySet,
     /// The lowest `oom_score_adj` that a container can get.
     pub oom_score_adj_floor: i32,
-    /// The hard limits that cannot be raised; none: all can.
-    pub hard_limits: Option<HardLimits>,
+    /// The highest hard limit of each resource that a process can get.
+    pub hard_limits: HardLimits,
     pub layout: Layout,
     pub architecture: Architecture,
     pub seccomp: bool,
@@ -58,7 +58,7 @@ impl Facts {
         let mut facts = Facts {
             capabilities,
             oom_score_adj_floor: if may_raise { OOM_SCORE_ADJ_MIN } else { own_oom_score_adj()? },
-            hard_limits: (!may_raise).then(limit::own_hard_limits),
+            hard_limits: if may_raise { limit::highest(open_files_max()?) } else { limit::own_hard_limits() },
             layout,
             architecture: Architecture::native(),
             seccomp: fs::exists("/proc/sys/kernel/seccomp").unwrap_or(false),
@@ -78,11 +78,11 @@ impl Facts {
         if missing.0 != 0 {
             warnings.push(format!("this machine does not grant the capabilities {missing}: no container gets them"));
         }
-        if self.hard_limits.is_some() {
-            warnings.push(
-                "without CAP_SYS_RESOURCE, resource limits are lowered to the hard limits of this process".into(),
-            );
-            let floor = self.oom_score_adj_floor;
+        if !self.capabilities.contains(CapabilitySet::SYS_RESOURCE) {
+            let (files, floor) = (self.hard_limits[limit::OPEN_FILES], self.oom_score_adj_floor);
+            warnings.push(format!(
+                "without CAP_SYS_RESOURCE, no resource limit can be above this process's own ({files} open files)"
+            ));
             warnings.push(format!("without CAP_SYS_RESOURCE, no oom_score_adj can be lower than {floor}"));
         }
         if !self.mount_attributes {
@@ -105,9 +105,17 @@ fn bounding_set() -> Result<CapabilitySet, ReadFactsError> {
 }
 
 fn own_oom_score_adj() -> Result<i32, ReadFactsError> {
-    const PATH: &str = "/proc/self/oom_score_adj";
-    let error = |source| ReadFactsError::Read { path: PATH, source };
-    let text = fs::read_to_string(PATH).map_err(error)?;
+    number("/proc/self/oom_score_adj")
+}
+
+/// Even the mightiest process can have no more files open.
+fn open_files_max() -> Result<u64, ReadFactsError> {
+    number("/proc/sys/fs/nr_open")
+}
+
+fn number<T: std::str::FromStr>(path: &'static str) -> Result<T, ReadFactsError> {
+    let error = |source| ReadFactsError::Read { path, source };
+    let text = fs::read_to_string(path).map_err(error)?;
     text.trim().parse().map_err(|_| error(io::ErrorKind::InvalidData.into()))
 }
 
@@ -121,7 +129,7 @@ mod tests {
         assert_eq!(facts.warn(), Vec::<String>::new());
         let less = Facts {
             capabilities: CapabilitySet::all().without(CapabilitySet::SYS_RESOURCE),
-            hard_limits: Some([1000; limit::RESOURCES.len()]),
+            hard_limits: [1000; limit::RESOURCES.len()],
             oom_score_adj_floor: 0,
             ..facts
         };
@@ -129,7 +137,7 @@ mod tests {
             less.warn(),
             [
                 "this machine does not grant the capabilities SYS_RESOURCE: no container gets them",
-                "without CAP_SYS_RESOURCE, resource limits are lowered to the hard limits of this process",
+                "without CAP_SYS_RESOURCE, no resource limit can be above this process's own (1000 open files)",
                 "without CAP_SYS_RESOURCE, no oom_score_adj can be lower than 0",
             ]
         );

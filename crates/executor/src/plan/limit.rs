@@ -27,6 +27,9 @@ pub const RESOURCES: [(&str, Resource); 16] = [
     ("RLIMIT_RTTIME", Resource::Rttime),
 ];
 
+/// The place of RLIMIT_NOFILE in [`RESOURCES`].
+pub const OPEN_FILES: usize = 7;
+
 /// The hard limits above which no process of ours may go, in the order of [`RESOURCES`].
 pub type HardLimits = [u64; RESOURCES.len()];
 
@@ -46,16 +49,23 @@ impl fmt::Display for LimitedResource {
 }
 
 /// The limit asked for, within what the machine allows.
-pub fn plan(asked: &PosixRlimit, allowed: Option<&HardLimits>) -> Result<Limit, PlanError> {
+pub fn plan(asked: &PosixRlimit, allowed: &HardLimits) -> Result<Limit, PlanError> {
     let name = asked.typ().to_string();
     let invalid = |problem| PlanError::Invalid { field: "process.rlimits", value: name.clone(), problem };
     let place = RESOURCES.iter().position(|(known, _)| *known == name).ok_or_else(|| invalid("is unknown"))?;
     if asked.soft() > asked.hard() {
         return Err(invalid("has a soft limit above the hard one"));
     }
-    let bound = allowed.map_or(UNLIMITED, |hard| hard[place]);
+    let bound = allowed[place];
     let resource = LimitedResource(u8::try_from(place).map_err(|_| invalid("is unknown"))?);
     Ok(Limit { resource, soft: asked.soft().min(bound), hard: asked.hard().min(bound) })
+}
+
+/// No limits, but on open files.
+pub fn highest(open_files_max: u64) -> HardLimits {
+    let mut limits = [UNLIMITED; RESOURCES.len()];
+    limits[OPEN_FILES] = open_files_max;
+    limits
 }
 
 /// The hard limits of this process.
@@ -74,12 +84,10 @@ mod tests {
 
     #[test]
     fn a_limit_above_what_the_machine_allows_is_lowered() {
-        let mut hard = [UNLIMITED; RESOURCES.len()];
-        hard[7] = 1000;
         let files = asked(PosixRlimitType::RlimitNofile, 900, 5000);
-        let planned = plan(&files, Some(&hard)).unwrap();
+        let planned = plan(&files, &highest(1000)).unwrap();
         assert_eq!((planned.resource.to_string().as_str(), planned.soft, planned.hard), ("RLIMIT_NOFILE", 900, 1000));
-        assert_eq!(plan(&files, None).unwrap().hard, 5000);
+        assert_eq!(plan(&files, &highest(1 << 20)).unwrap().hard, 5000);
     }
 
     #[test]
@@ -103,12 +111,12 @@ mod tests {
             RlimitRtprio,
             RlimitRttime,
         ] {
-            assert_eq!(plan(&asked(typ, 1, 2), None).unwrap().resource.to_string(), typ.to_string());
+            assert_eq!(plan(&asked(typ, 1, 2), &highest(1)).unwrap().resource.to_string(), typ.to_string());
         }
     }
 
     #[test]
     fn a_soft_limit_above_the_hard_one_is_refused() {
-        assert!(plan(&asked(PosixRlimitType::RlimitCore, 2, 1), None).is_err());
+        assert!(plan(&asked(PosixRlimitType::RlimitCore, 2, 1), &highest(1)).is_err());
     }
 }

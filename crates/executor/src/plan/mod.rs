@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::container::container;
 pub use self::facts::{Facts, OOM_SCORE_ADJ_MIN, ReadFactsError};
-pub use self::limit::{HardLimits, RESOURCES, UNLIMITED};
+pub use self::limit::{HardLimits, OPEN_FILES, RESOURCES, UNLIMITED};
 pub use self::step::*;
 
 use crate::cgroup::{self, CgroupPlan, Layout};
@@ -144,7 +144,7 @@ fn test_facts(layout: Layout) -> Facts {
     Facts {
         capabilities: capabilities::CapabilitySet::all(),
         oom_score_adj_floor: OOM_SCORE_ADJ_MIN,
-        hard_limits: None,
+        hard_limits: limit::highest(1 << 20),
         layout,
         architecture: seccomp::Architecture::X86_64,
         seccomp: true,

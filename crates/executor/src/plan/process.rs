@@ -37,7 +37,7 @@ pub(super) fn plan(
     steps.push(Step::EnterDirectory(directory(process)?));
     steps.push(Step::SetUmask(user.umask().unwrap_or(DEFAULT_UMASK)));
     for asked in process.rlimits().iter().flatten() {
-        steps.push(Step::SetLimit(limit::plan(asked, facts.hard_limits.as_ref())?));
+        steps.push(Step::SetLimit(limit::plan(asked, &facts.hard_limits)?));
     }
     let capabilities = CapabilitySets::plan(process.capabilities().as_ref(), facts.capabilities);
     let no_new_privileges = process.no_new_privileges().unwrap_or(false);

@@ -18,6 +18,8 @@ use crate::procfs::Procfs;
 /// The host's, for pods in its IPC namespace.
 const HOST: &CStr = c"/dev/shm";
 
+const COPYING: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
+
 /// Where a pod's shared memory is.
 #[derive(Debug)]
 pub(crate) enum SharedMemory {
@@ -26,10 +28,7 @@ pub(crate) enum SharedMemory {
     Detached(OwnedFd),
     /// A tmpfs that is the root of a mount namespace of its own: before Linux 6.15, a mount that is attached nowhere
     /// cannot be copied, nor one of another mount namespace.
-    InNamespace {
-        namespace: OwnedFd,
-        mount: OwnedFd,
-    },
+    InNamespace(OwnedFd),
 }
 
 impl SharedMemory {
@@ -45,32 +44,30 @@ impl SharedMemory {
         let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
         match copy(&mount) {
             Ok(_) => Ok(SharedMemory::Detached(mount)),
-            Err(Errno::INVAL) => Self::in_namespace(mount, procfs, single),
+            Err(Errno::INVAL) => Self::in_namespace(&mount, procfs, single),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn in_namespace(mount: OwnedFd, procfs: &Procfs, single: &SingleThreaded) -> io::Result<Self> {
+    fn in_namespace(mount: &OwnedFd, procfs: &Procfs, single: &SingleThreaded) -> io::Result<Self> {
         let own = procfs.own_namespace("mnt")?;
         namespace::unshare(Kinds::MOUNT, single)?;
-        let moved = become_root(&mount).and_then(|()| procfs.own_namespace("mnt"));
+        let moved = become_root(mount).and_then(|()| procfs.own_namespace("mnt"));
         // Back in any case: the shim lives in the host's.
         namespace::enter(own.as_fd(), Kinds::MOUNT, single)?;
-        Ok(SharedMemory::InNamespace { namespace: moved?, mount })
+        Ok(SharedMemory::InNamespace(moved?))
     }
 
     /// A copy of the mount, to be attached in the calling process's mount namespace. Root and working directory of the
     /// process may be those of its mount namespace afterwards.
     pub(crate) fn open_copy(&self, procfs: &Procfs, single: &SingleThreaded) -> io::Result<OwnedFd> {
         match self {
-            SharedMemory::Host => {
-                Ok(open_tree(CWD, HOST, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?)
-            }
+            SharedMemory::Host => Ok(open_tree(CWD, HOST, COPYING)?),
             SharedMemory::Detached(mount) => Ok(copy(mount)?),
-            SharedMemory::InNamespace { namespace, mount } => {
+            SharedMemory::InNamespace(namespace) => {
                 let own = procfs.own_namespace("mnt")?;
                 namespace::enter(namespace.as_fd(), Kinds::MOUNT, single)?;
-                let copied = copy(mount);
+                let copied = open_tree(CWD, c"/", COPYING);
                 namespace::enter(own.as_fd(), Kinds::MOUNT, single)?;
                 Ok(copied?)
             }
@@ -88,6 +85,5 @@ fn become_root(mount: &OwnedFd) -> io::Result<()> {
 }
 
 fn copy(mount: &OwnedFd) -> Result<OwnedFd, Errno> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    open_tree(mount, c"", flags)
+    open_tree(mount, c"", COPYING | OpenTreeFlags::AT_EMPTY_PATH)
 }
