@@ -118,7 +118,11 @@ pub const KEYS: &[Key] = &[
     ),
     key!("registry.config_path", registry.config_path, "Folder of hosts.toml files, one folder a registry (certs.d)"),
     key!("registry.docker_config", registry.docker_config, "Credentials in the form of docker's config.json"),
-    key!("images.parallel_layers", images.parallel_layers, "Layers that are fetched and unpacked at once, over all pulls"),
+    key!(
+        "images.parallel_layers",
+        images.parallel_layers,
+        "Layers that are fetched and unpacked at once, over all pulls"
+    ),
     key!("images.keep_blobs", images.keep_blobs, "Keep compressed layers after they are unpacked"),
     key!("images.max_unpacked_bytes", images.max_unpacked_bytes, "Most bytes that one layer may unpack to"),
     key!("images.pinned", images.pinned, "Images that garbage collection must spare, with * for any text"),
@@ -144,6 +148,8 @@ pub enum ConfigError {
     File(#[source] FileError),
     #[error("flag --{flag}: {why}")]
     Flag { flag: &'static str, why: String },
+    #[error("root and state are both {}, and must be two folders", folder.display())]
+    SameFolder { folder: PathBuf },
 }
 
 impl Classified for ConfigError {
@@ -195,6 +201,9 @@ impl Config {
             let value = (key.read)(text);
             let set = value.and_then(|value| (key.set)(&mut config, value));
             set.map_err(|why| ConfigError::Flag { flag: key.name, why })?;
+        }
+        if config.root == config.state {
+            return Err(ConfigError::SameFolder { folder: config.root });
         }
         Ok(config)
     }

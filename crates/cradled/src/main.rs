@@ -21,7 +21,7 @@ use std::thread::JoinHandle;
 use cradle_cri::{CriService, Edge};
 use cradle_domain::{Class, Failure};
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tracing::info;
 
@@ -30,7 +30,6 @@ use crate::config::Config;
 use crate::limits::{
     BLOCKING_THREAD_IDLE, BLOCKING_THREADS_MAX, CLOSE_NETWORK, DRAIN_WORK, THREAD_STACK_BYTES, WORK_THREADS_MAX,
 };
-use crate::logging::LogControl;
 use crate::wiring::Wired;
 
 /// The code for a configuration that cannot be used, as for a mistake on the command line.
@@ -75,13 +74,19 @@ fn run(arguments: &Arguments, mut config: Config) -> Result<(), Failure> {
     let socket = config.socket.clone();
     let listener = listen::listen(&socket)?;
     let runtime = work_runtime().map_err(cannot("start threads"))?;
+    let mut signals = {
+        let _context = runtime.enter();
+        Signals::listen().map_err(cannot("listen for signals"))?
+    };
     let Wired { edge, bridge } = runtime.block_on(wiring::wire(&config, runtime.handle().clone()))?;
     let (stop, stopped) = watch::channel(false);
     let (ended, serving) = oneshot::channel();
     let server = serve_on_own_thread(listener, edge, stopped, ended).map_err(cannot("serve the socket"))?;
     info!(version = env!("CARGO_PKG_VERSION"), socket = %socket.display(), "ready");
     notify::notify("READY=1");
-    let outcome = runtime.block_on(until_stopped(arguments, &mut config, &log, serving));
+    let outcome = runtime.block_on(until_stopped(&mut signals, serving, || {
+        reload::reload(arguments, &mut config, &log);
+    }));
     notify::notify("STOPPING=1");
     // The receiver is gone only if the server is, and then there is nothing to stop.
     let _ = stop.send(true);
@@ -125,22 +130,34 @@ fn serve_on_own_thread(
     })
 }
 
+/// The signals that mean something to the daemon. From their making on, none of them kills it.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// Waits for the signal to end, or for the server's death; reloads in between.
 async fn until_stopped(
-    arguments: &Arguments,
-    config: &mut Config,
-    log: &LogControl,
+    signals: &mut Signals,
     mut serving: oneshot::Receiver<()>,
+    mut reload: impl FnMut(),
 ) -> Result<(), Failure> {
-    let listen_for = |kind| signal(kind).map_err(cannot("listen for signals"));
-    let mut terminate = listen_for(SignalKind::terminate())?;
-    let mut interrupt = listen_for(SignalKind::interrupt())?;
-    let mut hangup = listen_for(SignalKind::hangup())?;
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => reload::reload(arguments, config, log),
+            _ = signals.terminate.recv() => return Ok(()),
+            _ = signals.interrupt.recv() => return Ok(()),
+            _ = signals.hangup.recv() => reload(),
             _ = &mut serving => return Err(Failure::new(Class::Bug, "the socket is no longer served")),
         }
     }

@@ -129,3 +129,23 @@ fn what_is_printed_reads_back_as_the_same() {
     assert!(config.shim.ends_with("cradle-shim") && config.shim.is_absolute());
     assert_eq!(load(&config.to_toml()), Ok(config));
 }
+
+#[test]
+fn the_sample_file_has_every_key_with_its_default() {
+    let sample = include_str!("../../../../deploy/config.toml");
+    assert_eq!(load(sample), Ok(Config::default()));
+    for key in KEYS {
+        let (section, name) = key.name.rsplit_once('.').unwrap_or(("", key.name));
+        let section = sample.split("\n[").find(|text| section.is_empty() || text.starts_with(&format!("{section}]")));
+        let says = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{name} = "));
+        assert!(section.unwrap().lines().any(says), "{}", key.name);
+    }
+}
+
+#[test]
+fn root_and_state_are_two_folders() {
+    assert_eq!(
+        flag("root", "/run/cradle"),
+        Err("root and state are both /run/cradle, and must be two folders".to_owned())
+    );
+}
