@@ -7,8 +7,9 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use cradle_domain::Class;
-use cradle_shim::protocol::{ExecIo, ExitRecord, Reply, Request, Scope, Target};
-use support::{Client, HungMount, TestShim, eventually, is_root, script};
+use cradle_executor::pod::{PidShare, PodPlan};
+use cradle_shim::protocol::{Event, ExecIo, ExitRecord, Reply, Request, Scope, Target};
+use support::{Client, HungMount, SmallDisk, TestShim, eventually, is_root, script};
 
 fn pipe() -> (std::fs::File, OwnedFd) {
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
@@ -498,6 +499,178 @@ fn output_at_full_speed_is_logged_whole_and_a_lagging_client_does_not_hold_it_up
     assert_eq!(lines.len(), 300_000);
     for (n, line) in lines.iter().enumerate() {
         assert_eq!(*line, format!("stdout F {}", n + 1));
+    }
+    shim.shut_down();
+}
+
+#[test]
+fn a_container_that_needs_too_much_memory_is_told_as_such() {
+    if !is_root() {
+        return;
+    }
+    let mut shim = TestShim::with_host_pod();
+    let mut wanted = script("exec tail /dev/zero");
+    wanted.memory_limit_bytes = Some(16 << 20);
+    let (id, _) = shim.start(&wanted);
+    let exit = shim.client.container_exit(&id);
+    assert_eq!((exit.code, exit.oom_killed), (137, true));
+    assert_eq!(exit_record(&shim, &id).unwrap().report.exit, Some(exit));
+
+    // An exec that needs too much is killed alone.
+    wanted.command = "exec sleep 1000";
+    let (id, _) = shim.start(&wanted);
+    let (exec, _) = shim.exec(&id, "exec tail /dev/zero", SILENT, Vec::new(), None);
+    let exit = shim.client.exec_exit(exec);
+    assert_eq!((exit.code, exit.oom_killed), (137, true));
+    let (exec, _) = shim.exec(&id, "kill -9 $$", SILENT, Vec::new(), None);
+    assert!(!shim.client.exec_exit(exec).oom_killed);
+    shim.shut_down();
+}
+
+#[test]
+fn a_full_disk_costs_log_lines_but_no_time_and_is_told() {
+    if !is_root() {
+        return;
+    }
+    let mut shim = TestShim::with_host_pod();
+    let small = SmallDisk::new(shim.path("small"));
+    std::fs::write(shim.path("small/ballast"), vec![0; 128 * 1024]).unwrap();
+    let mut wanted = script("read go; seq 1 4000; echo all written >&2; read go; echo there is room");
+    wanted.io.stdin = true;
+    wanted.io.log_path = Some(shim.path("small/log").to_str().unwrap().to_owned());
+    let (id, _) = shim.start(&wanted);
+    let attach = Request::Attach { container: id.clone(), stdin: true, stdout: false, stderr: true };
+    let (_, descriptors) = shim.client.call(attach).unwrap();
+    rustix::io::write(&descriptors[0], b"go\n").unwrap();
+    // The container is not held up.
+    assert_eq!(rustix::io::read(&descriptors[1], &mut [0; 100]).unwrap(), "all written\n".len());
+    let lost = match shim.client.event() {
+        Event::LogLost { container, lost_bytes, error } if container == id && error.contains("No space") => lost_bytes,
+        other => panic!("{other:?}"),
+    };
+    assert!(lost > 0);
+    std::fs::remove_file(shim.path("small/ballast")).unwrap();
+    rustix::io::write(&descriptors[0], b"go\n").unwrap();
+    let mut told = lost;
+    let exit = loop {
+        match shim.client.event() {
+            Event::LogLost { lost_bytes, .. } => told += lost_bytes,
+            Event::ContainerExited { exit, .. } => break exit,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(exit.code, 0);
+    let lines = shim.log_lines("small/log");
+    assert_eq!(lines.last().unwrap(), "stdout F there is room");
+    // What stands in the log, what the notes in it count, and what was told, add up.
+    let noted = |line: &String| line.strip_prefix("stderr F [cradle: ")?.split(' ').next()?.parse::<u64>().ok();
+    assert_eq!(lines.iter().filter_map(noted).sum::<u64>(), told);
+    drop(small);
+    shim.shut_down();
+}
+
+#[test]
+fn a_shim_without_descriptors_refuses_and_works_again_when_there_are_some() {
+    if !is_root() {
+        return;
+    }
+    let mut shim = TestShim::with_host_pod();
+    let limit = |current| rustix::process::Rlimit { current: Some(current), maximum: Some(1024) };
+    let set =
+        |pid, current| rustix::process::prlimit(Some(pid), rustix::process::Resource::Nofile, limit(current)).unwrap();
+    let (kept, _) = shim.start(&script("exec sleep 1000"));
+    // What is open stays open; nothing more can be.
+    set(shim.pid, 3);
+    let (_, sequence) = shim.begin(&script("true"));
+    assert_eq!(shim.client.answer(sequence).unwrap_err().class, Class::Exhausted);
+    let attach = Request::Attach { container: kept.clone(), stdin: false, stdout: true, stderr: true };
+    assert_eq!(shim.client.call(attach).unwrap_err().class, Class::Exhausted);
+    let sequence = shim.client.send(Request::Hello { version: 1 }, vec![pipe().1]);
+    assert_eq!(shim.client.answer(sequence).unwrap_err().class, Class::Exhausted);
+
+    // A connection that cannot be accepted waits, and the shim does not run in circles meanwhile.
+    let mut second = shim.second_client();
+    let before = cpu_ticks(&shim);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(cpu_ticks(&shim) - before <= 2, "it spins");
+    set(shim.pid, 1024);
+    assert_eq!(second.hello().containers.len(), 1);
+    shim.client = second;
+    let (id, _) = shim.start(&script("exit 2"));
+    assert_eq!(shim.client.container_exit(&id).code, 2);
+    shim.shut_down();
+}
+
+/// User and system time, in ticks of 10 ms.
+fn cpu_ticks(shim: &TestShim) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", shim.pid.as_raw_nonzero())).unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn a_pod_with_its_own_network_hands_it_over_and_is_dialled_within() {
+    if !is_root() {
+        return;
+    }
+    let mut shim = TestShim::launch();
+    let dial = shim.client.call(Request::Dial { port: 1 }).unwrap_err();
+    assert_eq!(dial.class, Class::Refused, "before the pod is set up this would be the host");
+    let plan = PodPlan { hostname: "pod".into(), pid: PidShare::Pod, shm_size_bytes: 1 << 20, ..PodPlan::default() };
+    let (reply, descriptors) = shim.client.call(Request::SetUpPod(Box::new(plan.clone()))).unwrap();
+    assert!(matches!(reply, Reply::PodReady));
+    assert_eq!(descriptors.len(), 2);
+    let namespace = |path: &str| std::fs::read_link(path).unwrap();
+    let pods = namespace(&format!("/proc/{}/ns/net", shim.pid.as_raw_nonzero()));
+    assert_ne!(pods, namespace("/proc/self/ns/net"));
+    let handed = rustix::fs::fstat(&descriptors[1]).unwrap();
+    assert_eq!(pods.to_str().unwrap(), format!("net:[{}]", handed.st_ino));
+
+    // A listener of the host is not reached from within.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    assert!(shim.client.call(Request::Dial { port }).is_err());
+    let again = shim.client.call(Request::SetUpPod(Box::new(plan))).unwrap_err();
+    assert_eq!(again.class, Class::Refused);
+    shim.shut_down();
+}
+
+#[test]
+#[ignore = "prints figures"]
+fn round_trips_are_measured() {
+    if !is_root() {
+        return;
+    }
+    let mut shim = TestShim::with_host_pod();
+    let (id, _) = shim.start(&script("exec sleep 1000"));
+    let mut figures: [Vec<Duration>; 4] = Default::default();
+    for _ in 0..50 {
+        let begun = Instant::now();
+        let (exec, _) = shim.exec(&id, "exit 0", SILENT, Vec::new(), Some(Duration::from_secs(10)));
+        figures[0].push(begun.elapsed());
+        shim.client.exec_exit(exec);
+        figures[1].push(begun.elapsed());
+    }
+    for _ in 0..50 {
+        let begun = Instant::now();
+        let (id, _) = shim.start(&script("exec sleep 1000"));
+        figures[2].push(begun.elapsed());
+        let begun = Instant::now();
+        shim.client.done(Request::KillContainer { container: id.clone() });
+        shim.client.container_exit(&id);
+        figures[3].push(begun.elapsed());
+        shim.client.done(Request::RemoveContainer { container: id });
+    }
+    for (what, mut times) in
+        ["exec runs", "exec has ended", "container runs", "container killed"].into_iter().zip(figures)
+    {
+        times.sort_unstable();
+        println!(
+            "{what}: median {:?}, best {:?}, worst {:?}",
+            times[times.len() / 2],
+            times[0],
+            times[times.len() - 1]
+        );
     }
     shim.shut_down();
 }

@@ -19,8 +19,8 @@ use cradle_shim::protocol::{
 use cradle_shim::wire::{self, Message, RECEIVE_BUFFER_BYTES};
 use cradle_sys::spawn::{Program, spawn};
 use oci_spec::runtime::{
-    LinuxBuilder, LinuxNamespaceBuilder, LinuxNamespaceType, MountBuilder, ProcessBuilder, RootBuilder, Spec,
-    SpecBuilder, UserBuilder,
+    LinuxBuilder, LinuxMemoryBuilder, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxResources, MountBuilder,
+    ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use rustix::process::{Pid, Signal};
@@ -72,6 +72,24 @@ impl HungMount {
 impl Drop for HungMount {
     fn drop(&mut self) {
         rustix::mount::unmount(&self.path, rustix::mount::UnmountFlags::DETACH).unwrap();
+    }
+}
+
+/// A file system with room for 256 KiB.
+pub struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    pub fn new(path: PathBuf) -> Self {
+        std::fs::create_dir(&path).unwrap();
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("small", &path, "tmpfs", flags, c"size=256k").unwrap();
+        SmallDisk(path)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH).unwrap();
     }
 }
 
@@ -201,13 +219,14 @@ pub struct Wanted<'a> {
     /// Bound at `/tmp`.
     pub bind: Option<PathBuf>,
     pub own_pids: bool,
+    pub memory_limit_bytes: Option<i64>,
     pub io: ContainerIo,
 }
 
 /// A shell with this script, in a PID namespace of its own, with a log.
 pub fn script(command: &str) -> Wanted<'_> {
     let io = ContainerIo { log_path: None, log_line_max_bytes: 0, terminal: false, stdin: false, stdin_once: false };
-    Wanted { command, bind: None, own_pids: true, io }
+    Wanted { command, bind: None, own_pids: true, memory_limit_bytes: None, io }
 }
 
 fn shim_cgroup(pod: &PodId) -> String {
@@ -270,7 +289,8 @@ impl TestShim {
 
     pub fn log_lines(&self, name: &str) -> Vec<String> {
         let text = std::fs::read_to_string(self.path(name)).unwrap_or_default();
-        text.lines().map(|line| line[31..].to_owned()).collect()
+        // A line that was cut off by a full disk has less than a time.
+        text.lines().map(|line| line.get(31..).unwrap_or(line).to_owned()).collect()
     }
 
     /// What the shim itself has logged.
@@ -295,6 +315,7 @@ impl TestShim {
         let linux = LinuxBuilder::default()
             .namespaces(namespaces)
             .cgroups_path(format!("{}/{}", self.cgroup, id.short()))
+            .resources(resources(wanted.memory_limit_bytes))
             .masked_paths(Vec::new())
             .readonly_paths(Vec::new())
             .build()
@@ -451,6 +472,15 @@ fn process(arguments: &[&str], terminal: bool) -> oci_spec::runtime::Process {
         .no_new_privileges(true)
         .build()
         .unwrap()
+}
+
+fn resources(memory_limit_bytes: Option<i64>) -> LinuxResources {
+    let mut resources = LinuxResources::default();
+    if let Some(bytes) = memory_limit_bytes {
+        resources.set_memory(Some(LinuxMemoryBuilder::default().limit(bytes).swap(bytes).build().unwrap()));
+    }
+    resources.set_devices(None);
+    resources
 }
 
 fn mounts(bind: Option<&Path>) -> Vec<oci_spec::runtime::Mount> {
