@@ -28,6 +28,9 @@ pub const DRAIN_REQUESTS: Duration = Duration::from_secs(3);
 pub const CLOSE_NETWORK: Duration = Duration::from_millis(500);
 pub const DRAIN_WORK: Duration = Duration::from_secs(1);
 
+/// The niceness of the thread that serves the socket (sched(7)); the others have the daemon's own.
+pub const SERVE_NICENESS: i32 = -10;
+
 /// Threads that do the engine's work.
 pub const WORK_THREADS_MAX: usize = 4;
 

@@ -28,7 +28,8 @@ use tracing::info;
 use crate::arguments::{Action, Arguments};
 use crate::config::Config;
 use crate::limits::{
-    BLOCKING_THREAD_IDLE, BLOCKING_THREADS_MAX, CLOSE_NETWORK, DRAIN_WORK, THREAD_STACK_BYTES, WORK_THREADS_MAX,
+    BLOCKING_THREAD_IDLE, BLOCKING_THREADS_MAX, CLOSE_NETWORK, DRAIN_WORK, SERVE_NICENESS, THREAD_STACK_BYTES,
+    WORK_THREADS_MAX,
 };
 use crate::wiring::Wired;
 
@@ -126,8 +127,17 @@ fn serve_on_own_thread(
     };
     std::thread::Builder::new().name("serve".to_owned()).stack_size(THREAD_STACK_BYTES).spawn(move || {
         let _ended = ended;
+        prefer_this_thread();
         runtime.block_on(serve::serve(listener, CriService::new(edge), stop));
     })
+}
+
+/// Lets this thread go first when all processors are busy: what it does is short, and clients wait for it. Threads and
+/// processes that others start are not concerned (setpriority(2): on Linux a priority is a thread's).
+fn prefer_this_thread() {
+    if let Err(error) = rustix::process::setpriority_process(None, SERVE_NICENESS) {
+        info!(%error, "the socket is served at the priority of everything else");
+    }
 }
 
 /// The signals that mean something to the daemon. From their making on, none of them kills it.
