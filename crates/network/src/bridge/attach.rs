@@ -138,8 +138,8 @@ impl Wiring<'_> {
             }
             result => result.map_err(failed)?,
         }
-        link::configure_pod(in_pod, grant).map_err(failed)?;
-        link::await_forwarding(&mut host, &self.port).map_err(failed)
+        let inside = link::configure_pod(in_pod, grant).map_err(failed)?;
+        link::await_carriers(&mut host, &self.port, shared.bridge, in_pod, inside).map_err(failed)
     }
 
     /// Whether the pair of this pod is there, from an attachment before. One that leads elsewhere, or was cut off, is

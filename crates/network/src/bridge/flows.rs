@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use rustix::io::Errno;
 
-use super::limits::{FLOWS_PER_DELETION, LISTING_ATTEMPTS};
+use super::limits::{LISTING_ATTEMPTS, REQUESTS_PER_SEND};
 use super::link;
 use super::ports::HostPort;
 use crate::netlink::decode::find;
@@ -54,7 +54,7 @@ pub fn forget(flows: &StaleFlows) -> Result<(), NetlinkError> {
     };
     let host: Vec<Ipv4Addr> = host.iter().map(|address| address.address).collect();
     let mut socket = Socket::open(Family::Netfilter)?;
-    for flows in list(&mut socket, flows, &host)?.chunks(FLOWS_PER_DELETION) {
+    for flows in list(&mut socket, flows, &host)?.chunks(REQUESTS_PER_SEND) {
         let mut requests = Requests::new();
         for flow in flows {
             requests.act("forget a flow", message(IPCTNL_MSG_CT_DELETE), 0, &FIXED, |attributes| {

@@ -8,13 +8,17 @@ use cradle_domain::PodId;
 use rustix::io::Errno;
 
 use super::leases::Grant;
-use super::limits::{FORWARDING_LOOK_INTERVAL, FORWARDING_LOOKS, LISTING_ATTEMPTS};
+use super::limits::{CARRIER_LOOK_INTERVAL, CARRIER_LOOKS, LISTING_ATTEMPTS, REQUESTS_PER_SEND};
 use crate::netlink::decode::{find, text, u32_at};
 use crate::netlink::uapi::*;
 use crate::netlink::{NetlinkError, Requests, Socket};
 
 /// The alias that marks a bridge as ours to remove (`ip link` shows it).
 const BRIDGE_ALIAS: &str = "cradle pod network";
+
+/// The names of pods' ports: this, and the first digits of the pod's id, as many as the kernel's 15 bytes allow.
+const PORT_PREFIX: &str = "cr";
+const PORT_DIGITS: usize = 13;
 
 /// What a pod's link is called inside it.
 const POD_LINK: &str = "eth0";
@@ -43,6 +47,8 @@ pub struct Link {
     alias: String,
     /// The index of a veth's other end, in its own namespace.
     peer: Option<u32>,
+    /// Up, with a carrier that the kernel has noticed.
+    running: bool,
     /// As a port of a bridge: whether it passes frames on.
     forwarding: bool,
 }
@@ -62,10 +68,16 @@ impl Link {
     }
 }
 
-/// The host's end of a pod's veth pair. Found again by the pod's id alone, also after a crash. The ids are random, so 13
-/// of their digits are as good as a hash.
+/// The host's end of a pod's veth pair. Found again by the pod's id alone, also after a crash. Ids are random, so
+/// their first digits are as good as a hash.
 pub fn port_name(pod: &PodId) -> String {
-    format!("cr{}", &pod.as_str()[..13])
+    format!("{PORT_PREFIX}{}", &pod.as_str()[..PORT_DIGITS])
+}
+
+/// Whether a link has the name of a pod's port.
+pub fn is_port_name(name: &str) -> bool {
+    let digits = name.strip_prefix(PORT_PREFIX).unwrap_or_default();
+    digits.len() == PORT_DIGITS && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// A pod's hardware address follows from its IP address, so that what others remember of an address given out anew stays
@@ -199,21 +211,49 @@ fn add_address(requests: &mut Requests, link: u32, address: Ipv4Addr, prefix: u8
     });
 }
 
-/// Removes a link; true if it was there.
-pub fn remove(socket: &mut Socket, index: u32) -> Result<bool, NetlinkError> {
+/// Makes the ports of pods, as far as they exist, ports of a bridge that was made anew.
+pub fn join(socket: &mut Socket, bridge: u32, ports: &[String]) -> Result<(), NetlinkError> {
+    for ports in ports.chunks(REQUESTS_PER_SEND) {
+        let mut requests = Requests::new();
+        for name in ports {
+            requests.act("connect a pod's port to the bridge", RTM_NEWLINK, 0, &link_struct(0, 0, 0), |link| {
+                link.text(IFLA_IFNAME, name);
+                link.u32(IFLA_MASTER, bridge);
+            });
+            set_hairpin(&mut requests, name);
+        }
+        match socket.execute(&requests) {
+            // A pod that is half connected, or gone with its namespace.
+            Err(error) if error.refusal() == Some(Errno::NODEV) => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+/// Lets a port send frames back where they came from: a pod that reaches itself through a host port or a service needs
+/// it, where the kernel has bridges pass the packet filter.
+fn set_hairpin(requests: &mut Requests, port: &str) {
+    requests.act("set the port's hairpin mode", RTM_NEWLINK, 0, &link_struct(0, 0, 0), |link| {
+        link.text(IFLA_IFNAME, port);
+        link.nest(IFLA_LINKINFO, |info| {
+            info.text(IFLA_INFO_SLAVE_KIND, "bridge");
+            info.nest(IFLA_INFO_SLAVE_DATA, |port| port.u8(IFLA_BRPORT_MODE, 1));
+        });
+    });
+}
+
+/// Removes a link, if it is there.
+pub fn remove(socket: &mut Socket, index: u32) -> Result<(), NetlinkError> {
     let mut requests = Requests::new();
     requests.act("remove a link", RTM_DELLINK, 0, &link_struct(index, 0, 0), |_| ());
     match socket.execute(&requests) {
-        Err(error) if error.refusal() == Some(Errno::NODEV) => Ok(false),
-        Err(error) => Err(error),
-        Ok(()) => Ok(true),
+        Err(error) if error.refusal() == Some(Errno::NODEV) => Ok(()),
+        result => result,
     }
 }
 
 /// Makes a pod's veth pair: one end up and a port of the bridge, the other named and addressed in the pod, still down.
-///
-/// The port may send frames back where they came from: a pod that reaches itself through a host port or a service needs
-/// it, where the kernel has bridges pass the packet filter.
 pub fn create_pair(
     socket: &mut Socket,
     name: &str,
@@ -242,29 +282,40 @@ pub fn create_pair(
             });
         });
     });
-    requests.act("set the port's hairpin mode", RTM_NEWLINK, 0, &link_struct(0, 0, 0), |link| {
-        link.text(IFLA_IFNAME, name);
-        link.nest(IFLA_LINKINFO, |info| {
-            info.text(IFLA_INFO_SLAVE_KIND, "bridge");
-            info.nest(IFLA_INFO_SLAVE_DATA, |port| port.u8(IFLA_BRPORT_MODE, 1));
-        });
-    });
+    set_hairpin(&mut requests, name);
     socket.execute(&requests)
 }
 
-/// Looks on until the port forwards.
+/// Looks on until packets pass: the pod's link, its port and the bridge have noticed their carriers.
 ///
-/// The kernel notices that a link has a carrier a little later, in a thread of its own; until then it drops the pod's
-/// packets, and they are sent again after a second. To be asked about a link makes it notice at once, since 6.8: then
-/// this is one look.
-pub fn await_forwarding(socket: &mut Socket, name: &str) -> Result<(), NetlinkError> {
-    for _ in 0..FORWARDING_LOOKS {
-        match by_name(socket, name)? {
-            Some(port) if !port.forwarding => std::thread::sleep(FORWARDING_LOOK_INTERVAL),
-            _ => return Ok(()),
+/// The kernel does so a little later than it tells, in a thread of its own; until then it drops packets, and a lost first
+/// packet is sent again after a second. To be asked about a link makes it notice at once, since 6.8: then this is one
+/// look, first at the port, whose carrier is the bridge's.
+pub fn await_carriers(
+    host: &mut Socket,
+    name: &str,
+    bridge: u32,
+    pod: &mut Socket,
+    mut in_pod: Link,
+) -> Result<(), NetlinkError> {
+    for _ in 0..CARRIER_LOOKS {
+        let mut requests = Requests::new();
+        look_up(&mut requests, name);
+        requests.act("look up a link", RTM_GETLINK, 0, &link_struct(bridge, 0, 0), |_| ());
+        let (mut forwarding, mut running) = (false, in_pod.running);
+        host.query(&requests, |payload| {
+            if let Some(link) = parse_link(payload) {
+                forwarding |= link.forwarding;
+                running &= link.running;
+            }
+        })?;
+        if forwarding && running {
+            return Ok(());
         }
+        std::thread::sleep(CARRIER_LOOK_INTERVAL);
+        in_pod = self::in_pod(pod)?.unwrap_or_default();
     }
-    tracing::debug!(port = name, "the kernel does not forward through the pod's port yet");
+    tracing::debug!(port = name, "the kernel does not pass packets of the pod yet");
     Ok(())
 }
 
@@ -280,7 +331,7 @@ pub fn are_connected(port: &Link, in_pod: &Link) -> bool {
 }
 
 /// Sets the pod's link up and gives it its address and the route to everywhere, by a socket of the pod's namespace.
-pub fn configure_pod(pod: &mut Socket, grant: Grant) -> Result<(), NetlinkError> {
+pub fn configure_pod(pod: &mut Socket, grant: Grant) -> Result<Link, NetlinkError> {
     let mut requests = Requests::new();
     requests.act("set the pod's link up", RTM_NEWLINK, 0, &link_struct(0, IFF_UP, IFF_UP), |link| {
         link.text(IFLA_IFNAME, POD_LINK);
@@ -288,16 +339,17 @@ pub fn configure_pod(pod: &mut Socket, grant: Grant) -> Result<(), NetlinkError>
     look_up(&mut requests, POD_LINK);
     let mut link = None;
     pod.query(&requests, |payload| link = parse_link(payload))?;
-    let Some(Link { index, .. }) = link else { return Err(NetlinkError::Unanswered { what: "look up a link" }) };
+    let link = link.ok_or(NetlinkError::Unanswered { what: "look up a link" })?;
     let Grant { address, subnet } = grant;
     let mut requests = Requests::new();
-    add_address(&mut requests, index, address, subnet.prefix(), subnet.broadcast());
+    add_address(&mut requests, link.index, address, subnet.prefix(), subnet.broadcast());
     let fixed = route_struct(0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST);
     requests.act("add the default route", RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, &fixed, |route| {
         route.bytes(RTA_GATEWAY, &subnet.gateway().octets());
-        route.u32(RTA_OIF, index);
+        route.u32(RTA_OIF, link.index);
     });
-    pod.execute(&requests)
+    pod.execute(&requests)?;
+    Ok(link)
 }
 
 /// Cuts a pod off: takes its port down. Returns the port's index, if it was there.
@@ -346,6 +398,7 @@ fn parse_link(payload: &[u8]) -> Option<Link> {
         kind: find(info, IFLA_INFO_KIND).map(text).unwrap_or_default(),
         alias: find(attributes, IFLA_IFALIAS).map(text).unwrap_or_default(),
         peer: number(IFLA_LINK),
+        running: find(attributes, IFLA_OPERSTATE) == Some(&[IF_OPER_UP]),
         forwarding: find(slave, IFLA_BRPORT_STATE) == Some(&[BR_STATE_FORWARDING]),
     })
 }
@@ -365,6 +418,11 @@ mod tests {
     fn a_port_is_named_by_its_pod_within_the_kernels_bound() {
         let name = port_name(&PodId::from_random([0xab; 32]));
         assert_eq!(name, "crababababababa");
+        assert_eq!(name.len(), 15);
+        assert!(is_port_name(&name));
+        for other in ["", "cr", "eth0", "cradle0", "crababababababag", "crabababababab", "crabababababababa"] {
+            assert!(!is_port_name(other), "{other}");
+        }
     }
 
     #[test]

@@ -40,7 +40,7 @@ use tokio::sync::Semaphore;
 use self::config::{BridgeConfig, ConfigError};
 use self::deferred::Deferred;
 use self::leases::{Leases, LoadError};
-use self::limits::{CONCURRENT_ACTS, CONCURRENT_DEFERRALS, IDLE_BEFORE_REMOVAL};
+use self::limits::{CONCURRENT_ACTS, CONCURRENT_DEFERRALS, IDLE_BEFORE_REMOVAL, LINK_REMOVAL_DELAY};
 use self::nftables::Table;
 use self::setup::SetupError;
 use crate::netlink::{Family, Socket};
@@ -126,6 +126,9 @@ impl Bridge {
         if !deferred.is_nothing() {
             let bridge = self.clone();
             tokio::spawn(async move {
+                if deferred.link.is_some() {
+                    tokio::time::sleep(LINK_REMOVAL_DELAY).await;
+                }
                 let finished = bridge.blocking(&bridge.deferrals, |_| deferred.finish()).await;
                 finished.unwrap_or_else(warn_of_panic);
             });

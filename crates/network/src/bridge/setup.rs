@@ -107,15 +107,9 @@ impl Network {
             None => link::default_route_mtu(&mut socket).map_err(inspected)?,
         };
         let found = match found {
-            Some(found) => Some(found),
-            None => {
-                let gateway = self.config.subnets.first().map_or(Ipv4Addr::UNSPECIFIED, |subnet| subnet.gateway());
-                link::create_bridge(&mut socket, &self.config.bridge, gateway, mtu).map_err(failed)?;
-                link::by_name(&mut socket, &self.config.bridge).map_err(inspected)?
-            }
+            Some(found) => found,
+            None => self.create_bridge(&mut socket, mtu).map_err(failed)?,
         };
-        let gone = NetlinkError::Unanswered { what: "create the bridge" };
-        let found = found.ok_or(gone).map_err(failed)?;
         if found.is_marked() {
             sysctl::disable_ipv6(&self.config.bridge).map_err(sysctl)?;
         }
@@ -133,8 +127,19 @@ impl Network {
         Ok(Shared { bridge: found.index, mtu })
     }
 
-    /// Removes the bridge and the table if no pod holds an address. A bridge that is not ours stays, and so does one
-    /// that still has ports in use: then it serves somebody else too.
+    /// Makes the bridge, with the ports of the pods that are there: somebody may have removed it under them.
+    fn create_bridge(&self, socket: &mut Socket, mtu: u32) -> Result<Link, NetlinkError> {
+        let gateway = self.config.subnets.first().map_or(Ipv4Addr::UNSPECIFIED, |subnet| subnet.gateway());
+        link::create_bridge(socket, &self.config.bridge, gateway, mtu)?;
+        let bridge = link::by_name(socket, &self.config.bridge)?;
+        let bridge = bridge.ok_or(NetlinkError::Unanswered { what: "create the bridge" })?;
+        let ports: Vec<String> = self.leases.owners().iter().map(link::port_name).collect();
+        link::join(socket, bridge.index, &ports)?;
+        Ok(bridge)
+    }
+
+    /// Removes the bridge and the table if no pod holds an address. A bridge stays that is not ours, or has ports that are
+    /// no pods'. Ports of pods that were not cut off are another daemon's, which was given the same bridge: all stays.
     pub(super) fn remove_if_unused(&self) -> Result<(), RemoveError> {
         let mut shared = self.shared_for_change();
         if !self.leases.is_empty() {
@@ -147,25 +152,28 @@ impl Network {
     fn remove_shared(&self) -> Result<(), NetlinkError> {
         let mut socket = Socket::open(Family::Route)?;
         let bridge = link::by_name(&mut socket, &self.config.bridge)?.filter(|link| link.kind == "bridge");
-        let ports = match &bridge {
+        let mut ports = match &bridge {
             Some(bridge) => link::ports_of(&mut socket, bridge.index)?,
             None => Vec::new(),
         };
+        let mut serves_others = false;
+        ports.retain(|port| {
+            let pods = link::is_port_name(&port.name);
+            serves_others |= !pods;
+            pods
+        });
         if ports.iter().any(|port| port.up) {
-            tracing::debug!(
-                bridge = self.config.bridge,
-                "the bridge has ports in use that are no pods of ours: it stays"
-            );
+            tracing::warn!(bridge = self.config.bridge, "the bridge has ports of pods that we do not know: it stays");
             return Ok(());
         }
         self.table().remove()?;
-        let Some(bridge) = bridge.filter(Link::is_marked) else { return Ok(()) };
-        // Ports that detachments have cut off and nobody removed yet.
-        for port in ports {
-            link::remove(&mut socket, port.index)?;
+        for cut_off in ports {
+            link::remove(&mut socket, cut_off.index)?;
         }
-        link::remove(&mut socket, bridge.index)?;
-        Ok(())
+        match bridge.filter(|bridge| bridge.is_marked() && !serves_others) {
+            Some(bridge) => link::remove(&mut socket, bridge.index),
+            None => Ok(()),
+        }
     }
 }
 

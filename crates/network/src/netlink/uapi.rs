@@ -4,7 +4,7 @@
 //! `linux/if_addr.h`, `linux/veth.h`, `linux/netfilter/nfnetlink.h`, `linux/netfilter/nf_tables.h` and
 //! `linux/netfilter/nfnetlink_conntrack.h`. They are part of the system call interface and never change.
 
-/// `linux/netlink.h`
+// linux/netlink.h
 pub const NLM_F_REQUEST: u16 = 0x1;
 pub const NLM_F_ACK: u16 = 0x4;
 pub const NLM_F_DUMP_INTR: u16 = 0x10;
@@ -18,7 +18,7 @@ pub const NLMSG_DONE: u16 = 3;
 pub const NLA_F_NESTED: u16 = 0x8000;
 pub const NLA_TYPE_MASK: u16 = 0x3fff;
 
-/// `linux/rtnetlink.h`
+// linux/rtnetlink.h
 pub const RTM_NEWLINK: u16 = 16;
 pub const RTM_DELLINK: u16 = 17;
 pub const RTM_GETLINK: u16 = 18;
@@ -35,15 +35,17 @@ pub const RTPROT_BOOT: u8 = 3;
 pub const RTN_UNICAST: u8 = 1;
 pub const RTN_LOCAL: u32 = 2;
 
-/// `linux/if.h`
+// linux/if.h
 pub const IFF_UP: u32 = 1;
+pub const IF_OPER_UP: u8 = 6;
 
-/// `linux/if_link.h`
+// linux/if_link.h
 pub const IFLA_ADDRESS: u16 = 1;
 pub const IFLA_IFNAME: u16 = 3;
 pub const IFLA_MTU: u16 = 4;
 pub const IFLA_LINK: u16 = 5;
 pub const IFLA_MASTER: u16 = 10;
+pub const IFLA_OPERSTATE: u16 = 16;
 pub const IFLA_LINKINFO: u16 = 18;
 pub const IFLA_IFALIAS: u16 = 20;
 pub const IFLA_NET_NS_FD: u16 = 28;
@@ -53,34 +55,34 @@ pub const IFLA_INFO_SLAVE_KIND: u16 = 4;
 pub const IFLA_INFO_SLAVE_DATA: u16 = 5;
 pub const IFLA_BRPORT_STATE: u16 = 1;
 pub const IFLA_BRPORT_MODE: u16 = 4;
-/// `linux/if_bridge.h`
+// linux/if_bridge.h
 pub const BR_STATE_FORWARDING: u8 = 3;
-/// `linux/veth.h`
+// linux/veth.h
 pub const VETH_INFO_PEER: u16 = 1;
 
-/// `linux/if_addr.h`
+// linux/if_addr.h
 pub const IFA_ADDRESS: u16 = 1;
 pub const IFA_LOCAL: u16 = 2;
 pub const IFA_BROADCAST: u16 = 4;
 
-/// `linux/netfilter/nfnetlink.h`
+// linux/netfilter/nfnetlink.h
 pub const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
 pub const NFNL_MSG_BATCH_END: u16 = 0x11;
 pub const NFNL_SUBSYS_CTNETLINK: u16 = 1;
 pub const NFNL_SUBSYS_NFTABLES: u16 = 10;
 
-/// `linux/netfilter.h`
+// linux/netfilter.h
 pub const NF_DROP: u32 = 0;
 pub const NF_INET_PRE_ROUTING: u32 = 0;
 pub const NF_INET_LOCAL_OUT: u32 = 3;
 pub const NF_INET_POST_ROUTING: u32 = 4;
 pub const NFPROTO_IPV4: u8 = 2;
-/// `linux/netfilter_ipv4.h`
+// linux/netfilter_ipv4.h
 pub const NF_IP_PRI_RAW: i32 = -300;
 pub const NF_IP_PRI_NAT_DST: i32 = -100;
 pub const NF_IP_PRI_NAT_SRC: i32 = 100;
 
-/// `linux/netfilter/nf_tables.h`: messages
+// linux/netfilter/nf_tables.h: messages
 pub const NFT_MSG_NEWTABLE: u16 = 0;
 pub const NFT_MSG_GETTABLE: u16 = 1;
 pub const NFT_MSG_DELTABLE: u16 = 2;
@@ -90,7 +92,7 @@ pub const NFT_MSG_NEWSET: u16 = 9;
 pub const NFT_MSG_NEWSETELEM: u16 = 12;
 pub const NFT_MSG_DELSETELEM: u16 = 14;
 
-/// `linux/netfilter/nf_tables.h`: attributes of tables, chains, rules and sets
+// linux/netfilter/nf_tables.h: attributes of tables, chains, rules and sets
 pub const NFTA_TABLE_NAME: u16 = 1;
 pub const NFTA_CHAIN_TABLE: u16 = 1;
 pub const NFTA_CHAIN_NAME: u16 = 3;
@@ -119,7 +121,7 @@ pub const NFTA_SET_ELEM_DATA: u16 = 2;
 pub const NFTA_SET_ELEM_FLAGS: u16 = 3;
 pub const NFT_SET_ELEM_INTERVAL_END: u32 = 1;
 
-/// `linux/netfilter/nf_tables.h`: expressions
+// linux/netfilter/nf_tables.h: expressions
 pub const NFTA_LIST_ELEM: u16 = 1;
 pub const NFTA_EXPR_NAME: u16 = 1;
 pub const NFTA_EXPR_DATA: u16 = 2;
@@ -178,7 +180,7 @@ pub const NFT_NAT_DNAT: u32 = 1;
 pub const NFTA_MASQ_FLAGS: u16 = 1;
 pub const NF_NAT_RANGE_PROTO_RANDOM_FULLY: u32 = 1 << 4;
 
-/// `linux/netfilter/nfnetlink_conntrack.h`
+// linux/netfilter/nfnetlink_conntrack.h
 pub const IPCTNL_MSG_CT_GET: u16 = 1;
 pub const IPCTNL_MSG_CT_DELETE: u16 = 2;
 pub const CTA_TUPLE_ORIG: u16 = 1;

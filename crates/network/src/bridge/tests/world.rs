@@ -15,12 +15,13 @@ use cradle_engine::spec::{PortMapping, Protocol};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 use super::super::config::BridgeConfig;
+use super::super::limits::CONCURRENT_DEFERRALS;
 use super::super::nftables::Table;
 use super::super::subnet::Subnet;
 use super::super::{Bridge, Network};
 use crate::netlink::decode::{find, text};
 use crate::netlink::uapi::*;
-use crate::netlink::{Family, Requests, Socket};
+use crate::netlink::{Family, NetlinkError, Requests, Socket};
 
 /// `linux/rtnetlink.h`; only tests remove addresses.
 const RTM_DELADDR: u16 = 21;
@@ -130,12 +131,18 @@ impl Namespace {
 
     pub fn links(&self) -> Vec<String> {
         self.run(|| {
-            let mut requests = Requests::new();
-            requests.dump("list links", RTM_GETLINK, &link_struct(0, 0, 0), |_| ());
-            let mut names = Vec::new();
-            route().query(&requests, |payload| names.extend(find(&payload[16..], IFLA_IFNAME).map(text))).unwrap();
-            names.sort_unstable();
-            names
+            loop {
+                let mut requests = Requests::new();
+                requests.dump("list links", RTM_GETLINK, &link_struct(0, 0, 0), |_| ());
+                let mut names = Vec::new();
+                let name = |payload: &[u8]| find(&payload[16..], IFLA_IFNAME).map(text);
+                match route().query(&requests, |payload| names.extend(name(payload))) {
+                    Err(NetlinkError::Interrupted { .. }) => continue,
+                    result => result.unwrap(),
+                }
+                names.sort_unstable();
+                return names;
+            }
         })
     }
 
@@ -371,7 +378,7 @@ impl Daemon<'_> {
                 let result = future.await;
                 // What the act left to be done behind it is on this runtime: it comes first.
                 tokio::task::yield_now().await;
-                drop(self.bridge.deferrals.acquire().await);
+                drop(self.bridge.deferrals.acquire_many(CONCURRENT_DEFERRALS as u32).await);
                 result
             })
         })
