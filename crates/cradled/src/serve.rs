@@ -47,7 +47,7 @@ pub async fn serve(listener: UnixListener, service: CriService, stop: watch::Rec
     drop(listener);
     let drained = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN_REQUESTS, drained).await.is_err() {
-        warn!("clients' requests were still in flight; what they asked for is recorded and goes on at the next start");
+        warn!("some clients had not left; what was under way for them is finished or undone at the next start");
     }
 }
 
