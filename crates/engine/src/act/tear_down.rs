@@ -82,7 +82,12 @@ pub(crate) async fn pod(core: &Core, pod: &Pod) -> Result<(), Failure> {
     }
     let result = errors.result(format!("taking pod {} apart", pod.id));
     match &result {
-        Ok(()) => core.pods.remove(&pod.id),
+        Ok(()) => {
+            core.pods.remove(&pod.id);
+            if core.pods.all().is_empty() {
+                core.ports.shims.none_left().await?;
+            }
+        }
         Err(failure) => pod.set_leftovers(vec![failure.to_string()]),
     }
     result

@@ -7,10 +7,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cradle_domain::{Class, Classified, PodId};
-use cradle_executor::cgroup::{self, Layout};
+use cradle_executor::cgroup::{self, Cgroup, Layout};
 use cradle_shim::protocol::{Reply, Request, VERSION};
 use cradle_sys::spawn::{Program, spawn};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -118,7 +118,41 @@ impl Launcher {
             Ok(log)
         };
         let log: File = open().map_err(|source| OpenError::Log { path: path.clone(), source })?;
-        Ok(Launcher { program, pods, log, cgroup: shims_cgroup, layout })
+        let group = Arc::new(ShimsGroup { path: shims_cgroup, layout, changing: Mutex::default() });
+        Ok(Launcher { program, pods, log, group })
+    }
+}
+
+/// The control group that all shims share: out of the daemon's own, and in none of a pod's.
+pub(super) struct ShimsGroup {
+    path: String,
+    layout: Layout,
+    /// Making it and removing it exclude each other.
+    changing: Mutex<()>,
+}
+
+impl ShimsGroup {
+    /// Moves a shim into it. One that has ended already needs none.
+    fn take_in(&self, pid: i32, pidfd: &OwnedFd) {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(process) = Pid::from_raw(pid) else { return };
+        let moved = cgroup::move_process(process, &self.path, &self.layout);
+        let alive = rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::CONT).is_ok();
+        if let (Err(error), true) = (moved, alive) {
+            let error = cradle_domain::failure::Chain(&error);
+            tracing::warn!(pid, group = self.path, %error, "a shim stays in the daemon's control group");
+        }
+    }
+
+    /// Removes it, and the one that it is in, where they are empty.
+    pub(super) fn give_back(&self) {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let parent = self.path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        for path in [self.path.as_str(), parent].into_iter().filter(|path| !path.is_empty()) {
+            if let Ok(group) = Cgroup::open(path, &self.layout) {
+                group.remove_if_empty();
+            }
+        }
     }
 }
 
@@ -138,14 +172,10 @@ pub(super) async fn launch(
     // The process is our child and not reaped by anyone else: its id cannot be another's.
     let pidfd = open_pidfd(pid).map_err(|source| LaunchError::Spawn { pod: pod.clone(), source })?;
     reap(pidfd.try_clone().map_err(|source| LaunchError::Spawn { pod: pod.clone(), source })?);
-    let (group, layout) = (launcher.cgroup.clone(), launcher.layout.clone());
-    // On cgroup v1 this may wait for a grace period of the kernel: beside the pod's set-up, not before it.
-    tokio::task::spawn_blocking(move || {
-        let Some(process) = Pid::from_raw(pid) else { return };
-        if let Err(error) = cgroup::move_process(process, &group, &layout) {
-            tracing::warn!(pid, group, error = %cradle_domain::failure::Chain(&error), "a shim stays in the daemon's control group");
-        }
-    });
+    let group = launcher.group.clone();
+    let watched = pidfd.try_clone().map_err(|source| LaunchError::Spawn { pod: pod.clone(), source })?;
+    // This may wait for a grace period of the kernel: beside the pod's set-up, not before it.
+    tokio::task::spawn_blocking(move || group.take_in(pid, &watched));
     let link = Link::start(ours, pid, pidfd, events).map_err(|source| LaunchError::Connect { pod: pod.clone(), source })?;
     Ok(link)
 }

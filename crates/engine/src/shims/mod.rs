@@ -13,14 +13,16 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cradle_domain::{ContainerId, PodId};
-use cradle_executor::cgroup::Layout;
 use cradle_shim::protocol::{ContainerReport, ExitRecord};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use crate::ports::{Act, ShimEvent, ShimLink, Shims};
+
+use launch::ShimsGroup;
 
 pub use launch::OpenError;
 
@@ -35,9 +37,7 @@ pub struct Launcher {
     program: std::ffi::CString,
     pods: PathBuf,
     log: File,
-    /// Where shims live: out of the daemon's own group, and in none of a pod's.
-    cgroup: String,
-    layout: Layout,
+    group: Arc<ShimsGroup>,
 }
 
 impl Launcher {
@@ -51,7 +51,7 @@ impl Shims for Launcher {
         &'a self,
         pod: &'a PodId,
         events: mpsc::Sender<ShimEvent>,
-    ) -> Act<'a, std::sync::Arc<dyn ShimLink>> {
+    ) -> Act<'a, Arc<dyn ShimLink>> {
         Box::pin(async move { Ok(launch::launch(self, pod, events).await?) })
     }
 
@@ -59,8 +59,17 @@ impl Shims for Launcher {
         &'a self,
         pod: &'a PodId,
         events: mpsc::Sender<ShimEvent>,
-    ) -> Act<'a, Option<std::sync::Arc<dyn ShimLink>>> {
+    ) -> Act<'a, Option<Arc<dyn ShimLink>>> {
         Box::pin(async move { Ok(launch::connect(self, pod, events).await?) })
+    }
+
+    fn none_left(&self) -> Act<'_, ()> {
+        let group = self.group.clone();
+        Box::pin(async move {
+            // A panic in it would have been reported by the runtime; the group is looked at again after the next pod.
+            let _ = tokio::task::spawn_blocking(move || group.give_back()).await;
+            Ok(())
+        })
     }
 
     fn exit_record(&self, pod: &PodId, container: &ContainerId) -> Option<ContainerReport> {

@@ -52,6 +52,14 @@ impl Cgroup {
             }
         }
     }
+
+    /// Removes the group, and nothing below it, from the trees where it is empty. It is left where it is not.
+    pub fn remove_if_empty(&self) {
+        for tree in self.layout().hierarchies() {
+            // Whoever is in it, or below it, keeps it.
+            let _ = remove_one(tree, self.path_in(tree));
+        }
+    }
 }
 
 fn remove_from(tree: &Hierarchy, path: &str) -> Result<(), FileError> {

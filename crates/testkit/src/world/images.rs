@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cradle_domain::{Class, ContainerId, Digest, Failure, Timestamp};
-use cradle_engine::ports::{Act, FilesystemUsage, ImageUsage, Images, PullRequest, RootFilesystem};
+use cradle_domain::{Class, ContainerId, Digest, Failure, Reference, Timestamp};
+use cradle_engine::ports::{Act, Credentials, FilesystemUsage, ImageUsage, Images, PullRequest, RootFilesystem};
 use cradle_engine::view::{ImageConfig, ImageView};
 
 use super::Life;
@@ -46,6 +46,10 @@ impl Images for FakeImages {
     fn pull(&self, request: PullRequest) -> Act<'_, Arc<ImageView>> {
         let text = format!("{} cannot be pulled in this world", request.reference);
         Box::pin(std::future::ready(Err(Failure::new(Class::Unavailable, text))))
+    }
+
+    fn explain<'a>(&'a self, reference: &'a Reference, _credentials: Option<&'a Credentials>) -> Act<'a, String> {
+        Box::pin(std::future::ready(Ok(format!("{reference}: nobody would be asked in this world"))))
     }
 
     fn remove(&self, image: &str) -> Act<'_, ()> {

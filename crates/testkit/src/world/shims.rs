@@ -60,6 +60,10 @@ impl Shims for FakeShims {
         }))
     }
 
+    fn none_left(&self) -> Act<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     fn exit_record(&self, _pod: &PodId, _container: &ContainerId) -> Option<ContainerReport> {
         None
     }
