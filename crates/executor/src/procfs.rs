@@ -4,7 +4,7 @@
 //! opened before the container's file system is entered. What it shows of "self" is the writer, whatever namespaces it
 //! has entered meanwhile.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, fstatfs, openat, openat2};
@@ -36,6 +36,13 @@ impl Procfs {
         let file = self.open(path, OFlags::WRONLY)?;
         let written = rustix::io::write(&file, value)?;
         if written == value.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    }
+
+    /// The text of a file.
+    pub fn read(&self, path: &str) -> io::Result<String> {
+        let mut text = String::new();
+        std::fs::File::from(self.open(path, OFlags::RDONLY)?).read_to_string(&mut text)?;
+        Ok(text)
     }
 
     /// A namespace of the calling process, as `net`.

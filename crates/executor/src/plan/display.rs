@@ -91,6 +91,7 @@ fn fmt_process_step(step: &Step, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             sets.effective, sets.permitted, sets.inheritable, sets.ambient
         ),
         Step::DieWithShim => f.write_str("die with the shim"),
+        Step::CloseDescriptors => f.write_str("let execve close every descriptor but the first three"),
         Step::FindProgram { name, search } if name.as_bytes().contains(&b'/') || search.is_empty() => {
             write!(f, "find the program {}", name.to_string_lossy())
         }

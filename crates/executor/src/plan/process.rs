@@ -18,9 +18,9 @@ const DEFAULT_UMASK: u32 = 0o022;
 
 /// The steps from the session keyring to execve. `filter` is the container's, already compiled.
 ///
-/// Order matters: limits and the bounding set need capabilities that are dropped later; the filter comes last, so that it
-/// need not allow what the steps before it do — unless it can only be installed with CAP_SYS_ADMIN, which the container
-/// will not have.
+/// Order matters: limits and the bounding set need capabilities that are dropped later. The filter comes last, so that it
+/// need allow nothing but execve; without no_new_privs it needs CAP_SYS_ADMIN, and where the container shall not have
+/// that, the capabilities are set after it.
 pub(super) fn plan(
     process: &Process,
     filter: Option<&seccomp::Program>,
@@ -43,22 +43,21 @@ pub(super) fn plan(
     let no_new_privileges = process.no_new_privileges().unwrap_or(false);
     let filter_last = no_new_privileges || capabilities.effective.contains(CapabilitySet::SYS_ADMIN);
     let filter = filter.map(|program| Step::InstallFilter(program.clone()));
-    if !filter_last {
-        steps.extend(filter.clone());
-    }
-    steps.push(Step::LimitCapabilities(capabilities.bounding));
     let supplementary_gids = user.additional_gids().clone().unwrap_or_default();
-    steps.push(Step::SetIdentity(Identity { uid: user.uid(), gid: user.gid(), supplementary_gids }));
-    steps.push(Step::SetCapabilities(capabilities));
-    steps.push(Step::DieWithShim);
+    let identity = Identity { uid: user.uid(), gid: user.gid(), supplementary_gids };
     let environment = c_strings("process.env", process.env().as_deref().unwrap_or_default())?;
     let (find, execute) = command(process.args().as_deref().unwrap_or_default(), environment)?;
-    steps.push(find);
-    if no_new_privileges {
-        steps.push(Step::NoNewPrivileges);
-    }
+    steps.extend([Step::LimitCapabilities(capabilities.bounding), Step::SetIdentity(identity)]);
+    steps.extend([Step::DieWithShim, Step::CloseDescriptors]);
+    let set = Step::SetCapabilities(capabilities);
     if filter_last {
+        steps.extend([set, find]);
+        steps.extend(no_new_privileges.then_some(Step::NoNewPrivileges));
         steps.extend(filter);
+    } else {
+        steps.push(find);
+        steps.extend(filter);
+        steps.push(set);
     }
     steps.push(execute);
     Ok(steps)

@@ -107,8 +107,10 @@ pub enum Step {
     LimitCapabilities(CapabilitySet),
     SetIdentity(Identity),
     SetCapabilities(CapabilitySets),
-    /// The process is killed when the shim dies. (The kernel forgets this whenever a process changes its identity.)
+    /// The process is killed when the shim dies. (The kernel forgets this when a process changes its user or group.)
     DieWithShim,
+    /// Every descriptor but the first three is closed by execve.
+    CloseDescriptors,
     /// Look the program up, as the user who will execute it.
     FindProgram {
         name: CString,

@@ -7,9 +7,18 @@ use cradle_sys::SingleThreaded;
 use cradle_sys::process::{self, Cloned, NewNamespaces};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
-    PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, pidfd_open, pidfd_send_signal,
-    set_parent_process_death_signal, setsid, waitid,
+    DumpableBehavior, PidfdFlags, Resource, Rlimit, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, pidfd_open,
+    pidfd_send_signal, set_dumpable_behavior, set_parent_process_death_signal, setrlimit, setsid, waitid,
 };
+use rustix::thread::set_no_new_privs;
+
+use super::shm;
+use crate::plan::Identity;
+use crate::plan::capabilities::{CapabilitySet, CapabilitySets};
+use crate::run::identity;
+
+/// The user and group of the init.
+const NOBODY: u32 = 65534;
 
 /// The init of a pod. Dropped, it is killed, and with it every process of its namespace.
 #[derive(Debug)]
@@ -21,7 +30,7 @@ impl PodInit {
     /// Starts it in a new PID namespace.
     pub(super) fn start(single: &SingleThreaded) -> io::Result<Self> {
         let shim = pidfd_open(getpid(), PidfdFlags::empty())?;
-        match process::clone(NewNamespaces::PID, None, single)? {
+        match process::clone(NewNamespaces::PID.with(NewNamespaces::MOUNT), None, single)? {
             Cloned::Parent { pidfd, .. } => Ok(PodInit { pidfd }),
             Cloned::Child => run(&shim),
         }
@@ -44,6 +53,9 @@ impl Drop for PodInit {
 
 /// The whole life of the init. The kernel keeps from it every signal of its own namespace, as it handles none.
 fn run(shim: &OwnedFd) -> ! {
+    if become_harmless().is_err() {
+        process::exit(1);
+    }
     let tied = set_parent_process_death_signal(Some(Signal::KILL)).is_ok();
     // A shim that died before the line above will never send that signal.
     if !tied || is_dead(shim) {
@@ -61,6 +73,19 @@ fn run(shim: &OwnedFd) -> ! {
             Err(_) => process::exit(1),
         }
     }
+}
+
+/// The containers see the init in their PID namespace, and one with CAP_SYS_PTRACE can take it over. There is nothing to
+/// gain then: an empty root, a user that is nobody, no capability, and no process to be made.
+fn become_harmless() -> io::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    shm::become_root(&shm::empty()?)?;
+    setrlimit(Resource::Nproc, Rlimit { current: Some(0), maximum: Some(0) })?;
+    identity::limit_capabilities(CapabilitySet(0))?;
+    let nobody = Identity { uid: NOBODY, gid: NOBODY, supplementary_gids: Vec::new() };
+    identity::become_user(&nobody)?;
+    identity::set(&CapabilitySets::default())?;
+    Ok(set_no_new_privs(true)?)
 }
 
 fn is_dead(process: &OwnedFd) -> bool {

@@ -2,8 +2,8 @@
 //!
 //! The shim enters the pod's network, IPC and UTS namespaces itself and stays in them: its children are born there, no
 //! pause process is needed, nothing pins a namespace in the file system, and all of them end with the shim. A shared PID
-//! namespace needs a first process, which is a small init ([`init`]); `/dev/shm` is a tmpfs without a place in any mount
-//! table but the containers' own ([`shm`]).
+//! namespace needs a first process, which is a small init (`init.rs`); `/dev/shm` is a tmpfs without a place in any mount
+//! table but the containers' own (`shm.rs`).
 
 mod init;
 mod set_up;

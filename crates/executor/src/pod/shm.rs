@@ -75,8 +75,16 @@ impl SharedMemory {
     }
 }
 
-/// Makes the tmpfs the root of this mount namespace and lets go of everything else in it.
-fn become_root(mount: &OwnedFd) -> io::Result<()> {
+/// A file system without content that stays so.
+pub(super) fn empty() -> io::Result<OwnedFd> {
+    let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&context, c"nr_inodes", c"1")?;
+    fsconfig_create(&context)?;
+    Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)?)
+}
+
+/// Makes a tmpfs the root of this mount namespace and lets go of everything else in it.
+pub(super) fn become_root(mount: &OwnedFd) -> io::Result<()> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     move_mount(mount, c"", CWD, c"/proc", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
     rustix::process::fchdir(mount)?;

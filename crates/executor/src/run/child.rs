@@ -22,7 +22,7 @@ use super::line::{Failure, Line};
 use super::mounts::{self, Masks};
 use super::overlay::Overlay;
 use super::root::{Made, Root, kind_of};
-use super::{Stdio, identity, program, terminal};
+use super::{Stdio, identity, program, propagation, terminal};
 use crate::plan::mount_options::{Attributes, Propagation, PropagationKind};
 use crate::plan::{
     Console, Depth, DeviceNode, Limit, Mount, MountSource, Namespace, NodeKind, Rootfs, SecurityModule, Step,
@@ -207,7 +207,10 @@ impl<'a> Child<'a> {
             Step::SetLimit(limit) => set_limit(limit),
             Step::LimitCapabilities(kept) => Ok(identity::limit_capabilities(*kept)?),
             Step::SetIdentity(identity) => {
+                identity::give_stdio(identity.uid);
                 identity::become_user(identity)?;
+                // A machine may be set to make processes that change their user readable again (fs.suid_dumpable).
+                set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
                 match self.directory_refused.take() {
                     Some(path) => self.change_directory(path),
                     None => Ok(()),
@@ -215,6 +218,7 @@ impl<'a> Child<'a> {
             }
             Step::SetCapabilities(sets) => Ok(identity::set(sets)?),
             Step::DieWithShim => self.die_with_shim(),
+            Step::CloseDescriptors => Ok(process::close_on_exec_from(3)?),
             Step::FindProgram { name, search } => {
                 self.program = Some(program::find(name, search)?);
                 Ok(())
@@ -223,7 +227,6 @@ impl<'a> Child<'a> {
             Step::InstallFilter(filter) => Ok(cradle_sys::bpf::install_seccomp_filter(&filter.filter, filter.flags)?),
             Step::Execute { arguments, environment } => {
                 let program = self.program.take().ok_or_else(|| StepError::saying("no program was found"))?;
-                process::close_on_exec_from(3)?;
                 self.line.send_ready()?;
                 Err(program::execute(&program, arguments, environment))
             }
@@ -235,7 +238,7 @@ impl<'a> Child<'a> {
         self.root.as_ref().ok_or_else(|| StepError::saying("the root is not mounted yet"))
     }
 
-    /// The kernel forgets the tie whenever the process changes its identity, and a shim that has died before the tie was
+    /// The kernel forgets the tie when the process changes its user or group, and a shim that has died before the tie was
     /// made is noticed by the line.
     fn die_with_shim(&self) -> Result<(), StepError> {
         set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -250,9 +253,12 @@ impl<'a> Child<'a> {
             let Step::Mount(mount) = step else { continue };
             *source = match (&mount.what, &self.launch.entering) {
                 (MountSource::Bind { source, depth, .. }, _) => {
-                    let copied = mounts::copy_path(source, *depth);
                     let named = || format!("bind source {} for {}", source.display(), mount.at.display());
-                    Some(copied.explain(named)?)
+                    let copied = mounts::copy_path(source, *depth).explain(named)?;
+                    if !propagation::allows(&self.procfs, source, mount.propagation).explain(named)? {
+                        return Err(StepError::saying(format!("{}: it is not on a shared mount", named())));
+                    }
+                    Some(copied)
                 }
                 (MountSource::PodShm, Entering::Container { pod, .. }) => {
                     let copied = pod.shm.open_copy(&self.procfs, self.single);
@@ -298,7 +304,8 @@ impl<'a> Child<'a> {
                 } else {
                     self.mount_point(at, Made::Directory)?
                 };
-                let made = mounts::new_filesystem(kind, source, options, attributes.mount.set)?;
+                let flags = attributes.mount.set | attributes.tree.set;
+                let made = mounts::new_filesystem(kind, source, options, flags)?;
                 mounts::shape(&made, Attributes::default(), propagation, None)?;
                 Ok(mounts::attach(&made, &point)?)
             }

@@ -5,16 +5,17 @@ use rustix::fs::{FileType, fchown, fstat, makedev};
 use rustix::io::{Errno, Result};
 use rustix::process::{Gid, Uid};
 use rustix::thread::{
-    self, configure_capability_in_ambient_set, remove_capability_from_bounding_set, set_capabilities,
+    self, capabilities, configure_capability_in_ambient_set, remove_capability_from_bounding_set, set_capabilities,
     set_keep_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
-use super::failure::{Explain, StepError};
 use crate::plan::Identity;
 use crate::plan::capabilities::{CapabilitySet, CapabilitySets};
 
 /// Drops every capability from the bounding set that is not in `kept`, up to the last one that the kernel knows.
-pub(super) fn limit_capabilities(kept: CapabilitySet) -> Result<()> {
+/// The ambient set is emptied: nothing of the shim's is inherited.
+pub(crate) fn limit_capabilities(kept: CapabilitySet) -> Result<()> {
+    thread::clear_ambient_capability_set()?;
     for number in CapabilitySet(!kept.0).numbers() {
         match remove_capability_from_bounding_set(thread::CapabilitySet::from_bits_retain(1 << number)) {
             Ok(()) => {}
@@ -25,23 +26,23 @@ pub(super) fn limit_capabilities(kept: CapabilitySet) -> Result<()> {
     Ok(())
 }
 
-/// Becomes another user, with the permitted capabilities kept for [`set`].
-pub(super) fn become_user(identity: &Identity) -> std::result::Result<(), StepError> {
-    give_stdio(identity.uid);
+/// Becomes another user. What capabilities are permitted stays so, and all of them are effective, until [`set`].
+pub(crate) fn become_user(identity: &Identity) -> Result<()> {
     set_keep_capabilities(true)?;
     let groups: Vec<Gid> = identity.supplementary_gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
-    set_thread_groups(&groups).explain(|| "supplementary groups".into())?;
+    set_thread_groups(&groups)?;
     let gid = Gid::from_raw(identity.gid);
-    set_thread_res_gid(gid, gid, gid).explain(|| "group".into())?;
+    set_thread_res_gid(gid, gid, gid)?;
     let uid = Uid::from_raw(identity.uid);
-    set_thread_res_uid(uid, uid, uid).explain(|| "user".into())?;
-    Ok(set_keep_capabilities(false)?)
+    set_thread_res_uid(uid, uid, uid)?;
+    set_keep_capabilities(false)?;
+    let kept = capabilities(None)?;
+    set_capabilities(None, thread::CapabilitySets { effective: kept.permitted, ..kept })
 }
 
 /// Sets effective, permitted, inheritable and ambient capabilities.
-pub(super) fn set(sets: &CapabilitySets) -> Result<()> {
+pub(crate) fn set(sets: &CapabilitySets) -> Result<()> {
     let bits = |set: CapabilitySet| thread::CapabilitySet::from_bits_retain(set.0);
-    thread::clear_ambient_capability_set()?;
     set_capabilities(
         None,
         thread::CapabilitySets {
@@ -58,7 +59,7 @@ pub(super) fn set(sets: &CapabilitySets) -> Result<()> {
 
 /// Gives the user the pipes or the terminal that stdin, stdout and stderr are, so that `/dev/stdout` can be opened by
 /// name. A file system that does not allow it has its reasons; what is no pipe of ours is left alone.
-fn give_stdio(uid: u32) {
+pub(super) fn give_stdio(uid: u32) {
     for fd in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
         let Ok(stat) = fstat(fd) else { continue };
         let is_ours = match FileType::from_raw_mode(stat.st_mode) {

@@ -1,19 +1,20 @@
 //! Performs plans: starts a container's first process and further ones.
 //!
 //! The calling process, a shim with one thread, makes one clone3; the child does the steps of the plan in order and
-//! executes the program. It tells over a socket pair what failed ([`line`]). [`begin`] and [`begin_exec`] return at once
+//! executes the program. It tells over a socket pair what failed (`line.rs`). [`begin`] and [`begin_exec`] return at once
 //! with a [`Starting`]; [`start`] and [`exec`] return when the program runs or when nothing of the child is left.
 
 mod child;
 mod error;
 mod failure;
-mod identity;
+pub(crate) mod identity;
 mod idmap;
 mod launch;
 mod line;
 mod mounts;
 mod overlay;
 mod program;
+mod propagation;
 mod root;
 mod starting;
 mod terminal;

@@ -18,7 +18,8 @@ use crate::plan::Writable;
 /// The kernel takes no longer value for one option (fsconfig(2)).
 const VALUE_MAX_BYTES: usize = 255;
 
-/// An overlay to be mounted.
+/// An overlay to be mounted. Without an index, which some kernels keep by default: it serves only NFS and hard links
+/// broken up by copying, and forbids to use the upper folder with other lower ones later.
 pub(super) struct Overlay<'a> {
     /// The topmost first.
     pub lower: &'a [PathBuf],
@@ -55,6 +56,7 @@ impl Overlay<'_> {
         }
         let set =
             |key: &str, value: &Path| fsconfig_set_string(&context, key, value).explain(|| named(value, &context));
+        set("index", Path::new("off"))?;
         if let Some(writable) = self.writable {
             set("upperdir", &writable.upper)?;
             set("workdir", &writable.work)?;
@@ -107,7 +109,7 @@ fn page(base: &Path, overlay: &Overlay<'_>) -> Option<String> {
         (!text.is_empty() && !text.contains([',', ':', '\\'])).then_some(text)
     };
     let lower: Option<Vec<String>> = overlay.lower.iter().map(|path| relative(path)).collect();
-    let mut text = format!("lowerdir={}", lower?.join(":"));
+    let mut text = format!("index=off,lowerdir={}", lower?.join(":"));
     if let Some(writable) = overlay.writable {
         let (upper, work) = (relative(&writable.upper)?, relative(&writable.work)?);
         write!(text, ",upperdir={upper},workdir={work}").ok()?;
@@ -129,7 +131,7 @@ mod tests {
         let overlay = Overlay { lower: &lower, writable: Some(&writable), label: None };
         let base = common_folder(overlay.paths());
         assert_eq!(base, Path::new("/var/s"));
-        assert_eq!(page(&base, &overlay).unwrap(), "lowerdir=2/fs:1/fs,upperdir=c/upper,workdir=c/work");
+        assert_eq!(page(&base, &overlay).unwrap(), "index=off,lowerdir=2/fs:1/fs,upperdir=c/upper,workdir=c/work");
     }
 
     #[test]

@@ -273,7 +273,8 @@ fn control_groups_are_the_containers_own_and_read_only() {
     let world = World::new();
     let v2 = world.facts.layout.is_v2();
     let (tree, limit) = if v2 { ("", "memory.max") } else { ("/memory", "memory.limit_in_bytes") };
-    let script = format!("cd /sys/fs/cgroup{tree}; cat {limit}; head -1 cgroup.procs; mkdir x; echo 1 > {limit}; mkdir ../x");
+    let script =
+        format!("cd /sys/fs/cgroup{tree}; cat {limit}; head -1 cgroup.procs; mkdir x; echo 1 > {limit}; mkdir ../x");
     let output = world.run(&script, |spec| {
         spec["process"]["capabilities"] = capabilities(&["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]);
         spec["linux"]["resources"] = json!({ "memory": { "limit": 67108864 } });
@@ -312,6 +313,11 @@ fn bind_mounts_are_private_unless_asked_and_follow_links_of_the_host() {
     assert!(!line(" /link ").contains("shared:") && !line(" /private ").contains("shared:"), "{}", output.stdout);
     assert!(line(" /slave ").contains("master:") && !line(" /slave ").contains("shared:"), "{}", output.stdout);
     assert!(line(" /shared ").contains("shared:"), "{}", output.stdout);
+    mount_change(&shared, MountPropagationFlags::PRIVATE).unwrap();
+    let text = world.refusal("true", |spec| {
+        mount(spec, json!({ "destination": "/shared", "source": shared, "options": ["rbind", "rshared"] }));
+    });
+    assert!(text.ends_with("for /shared: it is not on a shared mount"), "{text}");
 }
 
 fn a_mapped_bind_mount_shows_mapped_owners() {

@@ -1,12 +1,12 @@
 //! What the containers of a pod share.
 
 use cradle_executor::plan::Namespace;
-use cradle_executor::pod::{PodPlan, Share};
+use cradle_executor::pod::{PidShare, PodPlan, Share};
 use cradle_executor::run;
 use cradle_executor::seccomp::Architecture;
 use serde_json::json;
 
-use crate::world::{World, pipes};
+use crate::world::{World, capabilities, pipes};
 use crate::{Test, tests};
 
 pub const TESTS: &[Test] = tests![pods:
@@ -14,6 +14,7 @@ pub const TESTS: &[Test] = tests![pods:
     containers_of_a_pod_share_memory_and_queues,
     memory_is_shared_on_kernels_that_copy_no_detached_mount,
     sysctls_of_the_pod_are_seen_by_its_containers,
+    the_init_of_a_pod_has_nothing_that_a_container_could_take,
     a_host_pod_leaves_the_host_as_it_is,
     a_plan_for_the_hosts_network_is_refused_in_a_pod_with_its_own,
     the_descriptors_of_a_pod_are_closed_with_it,
@@ -52,7 +53,8 @@ fn memory_is_shared_on_kernels_that_copy_no_detached_mount() {
     assert_eq!(std::fs::read_link("/proc/self/ns/mnt").unwrap(), before);
     let without_masks = |spec: &mut serde_json::Value| spec["linux"]["maskedPaths"] = json!([]);
     world.run("echo shared > /dev/shm/file", without_masks);
-    let output = world.run("cat /dev/shm/file; grep -c . /proc/self/mountinfo; grep shm /proc/self/mountinfo", without_masks);
+    let output =
+        world.run("cat /dev/shm/file; grep -c . /proc/self/mountinfo; grep shm /proc/self/mountinfo", without_masks);
     assert!(output.stdout.starts_with("shared\n") && output.stdout.contains("size=1024k"), "{output:?}");
 }
 
@@ -67,6 +69,19 @@ fn sysctls_of_the_pod_are_seen_by_its_containers() {
         |_| {},
     );
     assert_eq!(output.stdout, "0\n77\n33\n");
+}
+
+fn the_init_of_a_pod_has_nothing_that_a_container_could_take() {
+    let world = World::with_pod(&PodPlan { pid: PidShare::Pod, ..PodPlan::default() });
+    let script = "cat /proc/1/comm; ls -A /proc/1/root/ | wc -l; ls /proc/1/fd | wc -l; \
+        grep -E '^(Uid|CapPrm|CapBnd|NoNewPrivs)' /proc/1/status; kill -9 1; kill -TERM 1; cat /proc/1/comm";
+    let output = world.run(script, |spec| {
+        spec["linux"]["namespaces"][1] = json!({ "type": "pid", "path": "/cradle.pod" });
+        spec["process"]["capabilities"] = capabilities(&["CAP_SYS_PTRACE", "CAP_KILL", "CAP_DAC_OVERRIDE"]);
+    });
+    let expected = "cradle-init\n0\n0\nUid:\t65534\t65534\t65534\t65534\nCapPrm:\t0000000000000000\n\
+        CapBnd:\t0000000000000000\nNoNewPrivs:\t1\ncradle-init\n";
+    assert_eq!(output.stdout, expected, "{}", output.stderr);
 }
 
 fn a_host_pod_leaves_the_host_as_it_is() {
@@ -95,7 +110,7 @@ fn a_plan_for_the_hosts_network_is_refused_in_a_pod_with_its_own() {
 fn the_descriptors_of_a_pod_are_closed_with_it() {
     let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let before = descriptors();
-    let world = World::with_pod(&PodPlan { pid: cradle_executor::pod::PidShare::Pod, ..PodPlan::default() });
+    let world = World::with_pod(&PodPlan { pid: PidShare::Pod, ..PodPlan::default() });
     let running = world.start(|spec| spec["linux"]["namespaces"][1] = json!({ "type": "pid", "path": "/cradle.pod" }));
     running.exec(&world, "true", |_| {});
     running.stop();
