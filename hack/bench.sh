@@ -55,7 +55,7 @@ if wants density || wants restart; then
     control=$PLACE/control.sh
     cat > "$control" << SH
 source "$ROOT/tests/harness.sh"
-PLACE='$PLACE' SOCKET='$SOCKET' BRIDGE='$BRIDGE' SUBNET='$SUBNET' DAEMON_LOG='$DAEMON_LOG'
+PLACE='$PLACE' STATE='$STATE' SOCKET='$SOCKET' BRIDGE='$BRIDGE' SUBNET='$SUBNET' DAEMON_LOG='$DAEMON_LOG'
 "\$@"
 SH
     bench density --sections "density$(wants restart && echo ,restart || true)" \

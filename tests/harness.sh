@@ -7,7 +7,6 @@
 # and nothing else that begins so. It needs DIST (the programs) and the registry of hack/env.sh.
 
 source "$(dirname "${BASH_SOURCE[0]}")/../hack/env.sh"
-DIST=${DIST:-$ROOT/target/dist}
 
 # ---- results ---------------------------------------------------------------------------------------------------------
 
@@ -35,8 +34,9 @@ until_true() {
 
 # ---- a daemon in a place of its own ----------------------------------------------------------------------------------
 # place_make NAME sets:
-#   PLACE   a new folder with everything of this daemon          SOCKET   its socket         DAEMON_LOG   its log
-#   BRIDGE  a name for its bridge                                SUBNET   its pods' subnet
+#   PLACE   a new folder with all but the state of this daemon   SOCKET   its socket         DAEMON_LOG   its log
+#   STATE   its state folder; short, as sockets lie in it        BRIDGE   a name for its bridge
+#   SUBNET  its pods' subnet
 # Many places live side by side: each takes a slot, which makes bridge and subnet unique on the machine.
 
 SLOTS=/run/lock/cradle-test-slots
@@ -50,20 +50,23 @@ place_make() {
     [[ -d $SLOTS/$slot ]] || die "no slot is free in $SLOTS"
     SLOT=$SLOTS/$slot
     PLACE=$(mktemp -d "${TMPDIR:-/tmp}/cradle-$1.XXXXXX")
-    BRIDGE=crdl-t$slot SUBNET=10.231.$slot.0/24 SOCKET=$PLACE/cradle.sock DAEMON_LOG=$PLACE/daemon.log
-    mkdir -p "$PLACE"/{root,state,logs}
+    STATE=/run/crdl-t$slot BRIDGE=crdl-t$slot SUBNET=10.231.$slot.0/24 SOCKET=$PLACE/cradle.sock DAEMON_LOG=$PLACE/daemon.log
+    rm -rf "$STATE"
+    mkdir -p "$PLACE"/{root,logs} "$STATE"
     trap place_remove EXIT
 }
 
 # daemon_start [FLAG...]: starts the daemon and waits until it answers.
 daemon_start() {
-    "$DIST/cradled" --config /dev/null --root "$PLACE/root" --state "$PLACE/state" --socket "$SOCKET" \
+    "$DIST/cradled" --config /dev/null --root "$PLACE/root" --state "$STATE" --socket "$SOCKET" \
         --registry.config_path "$CERTS_D" --network.bridge "$BRIDGE" --network.subnets "$SUBNET" \
         --log.level "${LOG_LEVEL:-info}" --log.format text "$@" >> "$DAEMON_LOG" 2>&1 &
     echo $! > "$PLACE/daemon.pid"
-    until_true 10 daemon_answers || { tail -20 "$DAEMON_LOG" >&2; die "the daemon did not answer within 10 s; its log is above"; }
+    until_true 10 daemon_answers_or_ended
+    daemon_answers > /dev/null 2>&1 || { tail -20 "$DAEMON_LOG" >&2; die "the daemon did not come up; its log is above"; }
 }
 daemon_answers() { "$DIST/cradle" --socket "$SOCKET" version; }
+daemon_answers_or_ended() { daemon_answers || process_ended "$(cat "$PLACE/daemon.pid")"; }
 
 # daemon_kill: SIGKILL, as a crash. daemon_stop: SIGTERM, and 5 s to end.
 daemon_kill() { daemon_end KILL; }
@@ -90,11 +93,11 @@ place_remove() {
     daemon_stop || true
     for pid in $(place_processes); do kill -KILL "$pid" 2>/dev/null || true; done
     until_true 5 place_is_quiet || true
-    for mount in $(PLACE_PATH=$PLACE/ awk 'index($5, ENVIRON["PLACE_PATH"]) == 1 { print $5 }' /proc/self/mountinfo | sort -r); do
+    for mount in $(A=$PLACE/ B=$STATE/ awk 'index($5, ENVIRON["A"]) == 1 || index($5, ENVIRON["B"]) == 1 { print $5 }' /proc/self/mountinfo | sort -r); do
         umount -l "$mount" || true
     done
     ip link delete "$BRIDGE" 2>/dev/null || true
-    rm -rf --one-file-system "$PLACE" "$SLOT"
+    rm -rf --one-file-system "$PLACE" "$STATE" "$SLOT"
     stop_registry
     exit "$status"
 }
@@ -103,15 +106,15 @@ remove_pods() {
     cradle ps -aq | xargs -r "$DIST/cradle" --socket "$SOCKET" rm -f
     [[ ! -x $TEST/bin/crictl ]] || cri rmp -af
 }
-# The processes that belong to the place: its path stands on their command line. It reaches awk by the environment, so as
-# not to stand on awk's own.
-place_processes() { ps -eo pid=,args= | PLACE_PATH=$PLACE/ awk 'index($0, ENVIRON["PLACE_PATH"]) { print $1 }'; }
+# The processes that belong to the place: its path or its state's stands on their command line. They reach awk by the
+# environment, so as not to stand on awk's own.
+place_processes() { ps -eo pid=,args= | A=$PLACE/ B=$STATE/ awk 'index($0, ENVIRON["A"]) || index($0, ENVIRON["B"]) { print $1 }'; }
 place_is_quiet() { [[ -z $(place_processes) ]]; }
 
 # ---- a look at the machine -------------------------------------------------------------------------------------------
 
 # machine_look: one line for each thing that a container runtime could leave: mounts, network namespaces, cgroups, shims
-# and dead processes, nftables tables, links, files in the place's state folder, leases.
+# and dead processes, nftables tables, links, files in the place's state folder, leases, writable layers.
 machine_look() {
     # Processes come and go while this looks; what is gone is not left.
     {
@@ -121,8 +124,9 @@ machine_look() {
         ps -eo stat=,comm=,args= | awk '$1 ~ /^Z/ { print "zombie " $2 } $2 ~ /^cradle-shim/ { $1 = ""; print "process" $0 }'
         nft list tables | sed 's/^/nft /'
         ip -o link | awk -F': ' '{ sub(/@.*/, "", $2); print "link " $2 }'
-        find "$PLACE/state" -mindepth 1 -printf 'state %p\n'
-        find "$PLACE/root" -ipath '*lease*' -type f -printf 'lease %p\n'
+        find "$STATE" -mindepth 1 -printf 'state %p\n'
+        # Leases, writable layers and what waits for its deletion.
+        find "$PLACE/root/"{leases,containers,trash} -mindepth 1 -maxdepth 2 -printf 'file %p\n'
     } 2> /dev/null || true
 }
 
@@ -134,7 +138,7 @@ machine_left() {
     local pattern=${POD_IDS:-}
     machine_look | sort -u | comm -13 "$PLACE/machine.before" - > "$PLACE/machine.new"
     [[ ${TEST_SHARED:-} = 1 ]] || { cat "$PLACE/machine.new"; return; }
-    grep -E "$PLACE|$BRIDGE${pattern:+|${pattern// /|}}" "$PLACE/machine.new" || true
+    grep -E "$PLACE|$STATE/|$BRIDGE${pattern:+|${pattern// /|}}" "$PLACE/machine.new" || true
 }
 nothing_left() { [[ -z $(machine_left) ]]; }
 

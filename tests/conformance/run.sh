@@ -18,7 +18,7 @@ need_test_packages
 start_registry
 need_test_images
 need_clients || die "no go >= $GO_AT_LEAST to build critest with"
-[[ -x $DIST/cradled ]] || need_dist
+need_dist
 
 place_make conformance
 daemon_start

@@ -11,7 +11,7 @@ trap stop_registry EXIT
 need_test_images
 need_real_images
 need_clients || true
-[[ -x $DIST/cradled ]] || need_dist
+need_dist
 need_packages gcc make bc perl xz-utils cpio e2fsprogs mmdebstrap flex bison m4
 
 # What the guest needs, as plain files: it cannot follow links that lead out of the folder.

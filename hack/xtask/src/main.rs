@@ -16,7 +16,7 @@ const HELP: &str = "cargo xtask COMMAND
 
   check              format, tidy, scripts, clippy, generated code, dependency audit
   tidy               the rules of this repository alone: edges, lengths, names, unsafe code (a second)
-  codegen [--check]  write crates/cri-api/src/runtime.v1.rs from proto/cri/v1/api.proto, or compare
+  codegen [--check]  write the code in crates/cri-api from the definitions in proto/, or compare
   test [TIER...]     run tests/run.sh: check, unit, node, conformance, guest; all without an argument
 ";
 
