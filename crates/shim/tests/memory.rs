@@ -6,9 +6,11 @@
 
 mod support;
 
-use cradle_shim::protocol::Request;
+use std::time::Duration;
+
+use cradle_shim::protocol::{ExecIo, Request};
 use rustix::process::Pid;
-use support::{TestShim, eventually, is_root};
+use support::{TestShim, eventually, is_root, script};
 
 const SHIMS: usize = 50;
 const PSS_MAX_KIB: u64 = 150;
@@ -51,4 +53,27 @@ fn fifty_shims_are_small() {
         }
         shim.shut_down();
     }
+}
+
+#[test]
+fn execs_leave_nothing_behind_in_a_shim() {
+    if !is_root() {
+        return;
+    }
+    let mut shim = TestShim::with_host_pod();
+    let (id, _) = shim.start(&script("exec sleep 1000"));
+    let descriptors = |pid: Pid| std::fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).unwrap().count();
+    let silent = ExecIo::Pipes { stdin: false, stdout: false, stderr: false };
+    let mut before = (0, 0);
+    for round in 0..300 {
+        let (exec, _) = shim.exec(&id, "exit 0", silent, Vec::new(), Some(Duration::from_secs(100)));
+        assert_eq!(shim.client.exec_exit(exec).code, 0);
+        if round == 50 {
+            before = (descriptors(shim.pid), rollup(shim.pid, "Private_Dirty:"));
+        }
+    }
+    shim.client.hello();
+    eventually("descriptors are closed", || descriptors(shim.pid) == before.0);
+    assert!(rollup(shim.pid, "Private_Dirty:") <= before.1 + 64, "its memory grows");
+    shim.shut_down();
 }

@@ -94,21 +94,23 @@ impl Shim {
 
     fn kill_container_group(&mut self, number: u32) {
         let Some(index) = self.container_index(number) else { return };
-        if self.clear_group(&self.containers[index].cgroup) {
+        let container = &self.containers[index];
+        let leader = container.state.leader_lives().then_some(&container.pidfd);
+        if self.clear_group(leader, &container.cgroup) {
             self.container_event(number, Happened::GroupEmptied);
-        }
-        // With an empty group and an unreaped leader there is nothing to come back for: the kernel tells of its death.
-        let Some(container) = self.containers.get_mut(index).filter(|container| container.number == number) else {
-            return;
-        };
-        if container.state.is_clearing() {
-            let pause = container.retry.pause();
+        } else {
+            let pause = self.containers[index].retry.pause();
             self.deadlines.set(Due::KillContainer(number), pause);
         }
     }
 
-    /// Kills what is in a group; true: nothing was.
-    pub(crate) fn clear_group(&self, group: &Cgroup) -> bool {
+    /// Kills what is in a group, and the group's first process, which may have moved out of it; true: the group was
+    /// empty. If that process is all that is left, its death is told by the kernel.
+    pub(crate) fn clear_group(&self, leader: Option<&OwnedFd>, group: &Cgroup) -> bool {
+        if let Some(leader) = leader {
+            // It may be dead already.
+            let _ = cradle_sys::pidfd::send_signal(leader, Signal::KILL.number());
+        }
         match group.is_empty() {
             Ok(true) => return true,
             Ok(false) => {}
@@ -122,9 +124,7 @@ impl Shim {
 
     /// Kills and forgets a process that cannot be watched. Its death is reaped as an orphan's.
     fn abandon(&self, pidfd: &OwnedFd, group: &Cgroup) {
-        // The process may be dead already.
-        let _ = cradle_sys::pidfd::send_signal(pidfd, Signal::KILL.number());
-        let _empty = self.clear_group(group);
+        let _empty = self.clear_group(Some(pidfd), group);
         if let Err(error) = group.remove() {
             self.complain("removing a control group", &error);
         }

@@ -92,11 +92,11 @@ impl Shim {
 
     fn kill_exec_group(&mut self, number: u32) {
         let Some(index) = self.exec_index(number) else { return };
-        if self.clear_group(&self.execs[index].cgroup) {
+        let exec = &self.execs[index];
+        let leader = exec.exit.is_none().then_some(&exec.pidfd);
+        if self.clear_group(leader, &exec.cgroup) {
             self.exec_event(number, Happened::GroupEmptied);
-        }
-        // Unless that was its end.
-        if let Some(index) = self.exec_index(number) {
+        } else {
             let pause = self.execs[index].retry.pause();
             self.deadlines.set(Due::KillExec(number), pause);
         }

@@ -53,9 +53,10 @@ impl Shim {
         let exit = Exit { code, at, oom_killed: false, timed_out: false };
         let container = self.containers.iter().find(|container| container.pid == pid && container.exit.is_none());
         if let Some(number) = container.map(|container| container.number) {
-            let oom_killed = self.oom_since_last_seen(number);
+            self.oom_since_last_seen(number);
             if let Some(index) = self.container_index(number) {
-                self.containers[index].exit = Some(Exit { oom_killed, ..exit });
+                let container = &mut self.containers[index];
+                container.exit = Some(Exit { oom_killed: container.oom_kills > 0, ..exit });
             }
             self.container_event(number, container_state::Event::LeaderDied);
             return;

@@ -148,7 +148,6 @@ impl Shim {
     /// It is known why it will not start. The first reason counts.
     fn doom_start(&mut self, number: u32, refusal: Refusal) {
         if let Some(index) = self.start_index(number) {
-            self.poll.remove(self.starts[index].starting.line());
             self.starts[index].refusal.get_or_insert(refusal);
             self.start_event(number, Happened::Failed);
         }
@@ -209,6 +208,8 @@ impl Shim {
 
     fn send_kill(&mut self, number: u32) {
         let Some(index) = self.start_index(number) else { return };
+        // What it tells from now on changes nothing.
+        self.poll.remove(self.starts[index].starting.line());
         // It may be dead already, and is reaped in any case.
         let _ = cradle_sys::pidfd::send_signal(self.starts[index].starting.pidfd(), Signal::KILL.number());
         self.deadlines.set(Due::EndStart(number), KILL_DEADLINE);
@@ -225,7 +226,7 @@ impl Shim {
     fn clean_up_start(&mut self, number: u32) {
         let Some(index) = self.start_index(number) else { return };
         let group = self.starts[index].starting.cgroup();
-        let _empty = self.clear_group(group);
+        let _empty = self.clear_group(None, group);
         if let Err(error) = group.remove() {
             self.complain("removing the control group of a process that did not start", &error);
         }

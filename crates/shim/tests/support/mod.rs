@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use cradle_domain::{ContainerId, PodId};
-use cradle_executor::cgroup::Cgroup;
+use cradle_executor::cgroup::{self, Cgroup};
 use cradle_executor::plan::{self, ContainerPlan, Facts, PlanContext, Rootfs};
 use cradle_executor::pod::{PidShare, PodPlan, Share};
 use cradle_shim::protocol::{
@@ -393,6 +393,13 @@ impl TestShim {
 
     pub fn cgroup(&self, id: &ContainerId) -> Cgroup {
         Cgroup::open(&format!("{}/{}", self.cgroup, id.short()), &self.facts.layout).unwrap()
+    }
+
+    /// Moves a process into a group of its own beside the containers'.
+    pub fn move_elsewhere(&self, pid: i32) -> Cgroup {
+        let path = format!("{}/elsewhere", self.cgroup);
+        cgroup::move_process(Pid::from_raw(pid).unwrap(), &path, &self.facts.layout).unwrap();
+        Cgroup::open(&path, &self.facts.layout).unwrap()
     }
 
     /// Connects as a restarted daemon does.
