@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use cradle_domain::{Class, Classified};
+use rustix::io::Errno;
 
 use super::link::{self, HostAddress, Link};
 use super::subnet::Subnet;
@@ -35,9 +36,12 @@ impl Classified for SetupError {
             SetupError::NotABridge { .. } | SetupError::Foreign { .. } | SetupError::AddressTaken { .. } => {
                 Class::Conflict
             }
-            SetupError::Inspect { source, .. }
-            | SetupError::Create { source, .. }
-            | SetupError::Table { source, .. } => source.class(),
+            SetupError::Inspect { source, .. } | SetupError::Create { source, .. } => source.class(),
+            SetupError::Table { source, .. } => match source.refusal() {
+                // So it says that it does not know an expression or a type of chains.
+                Some(Errno::NOENT) => Class::Unimplemented,
+                _ => source.class(),
+            },
             SetupError::Sysctl { source } => source.class(),
         }
     }
@@ -49,6 +53,9 @@ impl Classified for SetupError {
                 Some(format!("configure another name for the bridge, or give that one the address {gateway}"))
             }
             SetupError::AddressTaken { .. } => Some("configure another subnet".into()),
+            SetupError::Table { .. } if self.class() == Class::Unimplemented => {
+                Some("the kernel needs nf_tables with the expressions nat, masq, fib and ct for IPv4".into())
+            }
             SetupError::Inspect { source, .. }
             | SetupError::Create { source, .. }
             | SetupError::Table { source, .. } => source.hint(),

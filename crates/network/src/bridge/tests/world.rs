@@ -265,6 +265,8 @@ pub struct World {
     pub dir: tempfile::TempDir,
     pub subnets: Vec<Subnet>,
     pub masquerade: bool,
+    /// The host's links before anything of ours; some kernels make tunnels in each new namespace.
+    initial_links: Vec<String>,
     boot: AtomicU8,
 }
 
@@ -294,7 +296,8 @@ impl World {
         host.add_route(Ipv4Addr::UNSPECIFIED, 0, ELSEWHERE);
         let dir = tempfile::tempdir().unwrap();
         let subnets = vec!["10.88.0.0/16".parse().unwrap()];
-        World { host, elsewhere, dir, subnets, masquerade: true, boot: AtomicU8::new(0) }
+        let initial_links = host.links();
+        World { host, elsewhere, dir, subnets, masquerade: true, initial_links, boot: AtomicU8::new(0) }
     }
 
     pub fn config(&self) -> BridgeConfig {
@@ -331,14 +334,19 @@ impl World {
         Table::new(BRIDGE, &self.subnets, self.masquerade)
     }
 
+    /// The host's links that were not there at first.
+    pub fn links(&self) -> Vec<String> {
+        self.host.links().into_iter().filter(|link| !self.initial_links.contains(link)).collect()
+    }
+
     pub fn has_table(&self) -> bool {
         self.host.run(|| self.table().exists().unwrap())
     }
 
     /// Asserts that the host comes to be as it was, with no pod and nothing of ours.
     pub fn assert_nothing_left(&self) {
-        let nothing = || self.host.links() == ["lo", "uplink0"] && !self.has_table() && self.lease_files().is_empty();
-        wait_until(nothing, || format!("{:?} {} {:?}", self.host.links(), self.has_table(), self.lease_files()));
+        let nothing = || self.links().is_empty() && !self.has_table() && self.lease_files().is_empty();
+        wait_until(nothing, || format!("{:?} {} {:?}", self.links(), self.has_table(), self.lease_files()));
     }
 }
 
