@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line. Flags are docker's where docker has them.
 
 use std::path::PathBuf;
 
@@ -22,13 +22,9 @@ pub enum Command {
     /// Fetch an image
     Pull(Pull),
     /// List images
-    Images,
+    Images(Images),
     /// Remove images
-    Rmi {
-        /// Names or ids
-        #[arg(required = true)]
-        images: Vec<String>,
-    },
+    Rmi(Rmi),
     /// Run a command in a new container, in a pod of its own
     Run(Run),
     /// List containers
@@ -41,6 +37,19 @@ pub enum Command {
     Stop(Stop),
     /// Remove containers
     Rm(Rm),
+    /// Show containers or images in full, as JSON
+    Inspect {
+        /// Names or ids
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Show what running containers use
+    Stats,
+    /// Show the steps that start a container
+    Explain { container: String },
+    /// Look at what the daemon knows of registries
+    #[command(subcommand)]
+    Registry(Registry),
 }
 
 #[derive(Debug, Args)]
@@ -49,35 +58,72 @@ pub struct Pull {
     /// Print nothing but the image's id
     #[arg(short, long)]
     pub quiet: bool,
+    #[command(flatten)]
+    pub login: Login,
 }
 
 #[derive(Debug, Args)]
+pub struct Login {
+    /// For the registry, in place of what the daemon has
+    #[arg(long = "creds", value_name = "USER:PASSWORD")]
+    pub credentials: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Images {
+    /// Print ids alone
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Rmi {
+    /// Also those with other names, or that containers were made from
+    #[arg(short, long)]
+    pub force: bool,
+    /// Names or ids
+    #[arg(required = true)]
+    pub images: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(override_usage = "cradle run [OPTIONS] IMAGE [COMMAND [ARGUMENT]...]")]
 pub struct Run {
     /// Leave it running, and print its id
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "rm")]
     pub detach: bool,
     /// Remove it when it has ended
     #[arg(long)]
     pub rm: bool,
-    /// Its name (default: one made from the image's)
+    /// Its name [default: one made from the image's]
     #[arg(long)]
     pub name: Option<String>,
     /// Set a variable, or pass on one of this shell
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,
-    /// Mount a file or folder of this machine
+    /// Show a file or folder of this machine at a place in the container
     #[arg(short, long, value_name = "SOURCE:PLACE[:ro]")]
     pub volume: Vec<String>,
-    /// Use this machine's network
-    #[arg(long, value_name = "host")]
-    pub network: Option<String>,
+    /// Whose network: one of its own (pod), or this machine's (host)
+    #[arg(long, value_name = "NETWORK", default_value = "pod")]
+    pub network: String,
     /// Lead a port of this machine to the container
-    #[arg(short, long, value_name = "HOST:CONTAINER")]
+    #[arg(short, long, value_name = "[ADDRESS:]PORT:PORT[/udp]")]
     pub publish: Vec<String>,
-    pub image: String,
-    /// The command and its arguments (default: the image's)
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub command: Vec<String>,
+    #[command(flatten)]
+    pub terminal: Terminal,
+    /// The image, then a command in place of the image's
+    #[arg(required = true, trailing_var_arg = true, value_name = "IMAGE")]
+    pub words: Vec<String>,
+}
+
+/// Flags that people have in their fingers; there is nothing behind them yet.
+#[derive(Debug, Args)]
+pub struct Terminal {
+    #[arg(short, long, hide = true)]
+    pub interactive: bool,
+    #[arg(short, long, hide = true)]
+    pub tty: bool,
 }
 
 #[derive(Debug, Args)]
@@ -105,20 +151,23 @@ pub struct Logs {
 }
 
 #[derive(Debug, Args)]
+#[command(override_usage = "cradle exec [OPTIONS] CONTAINER COMMAND [ARGUMENT]...")]
 pub struct Exec {
     /// Kill it after so many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
-    pub timeout: i64,
-    pub container: String,
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    pub command: Vec<String>,
+    pub timeout: u32,
+    #[command(flatten)]
+    pub terminal: Terminal,
+    /// The container, then the command
+    #[arg(required = true, num_args = 2.., trailing_var_arg = true, value_name = "CONTAINER COMMAND")]
+    pub words: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub struct Stop {
     /// Seconds until it is killed
-    #[arg(short, long, default_value_t = 10)]
-    pub time: i64,
+    #[arg(short, long, value_name = "SECONDS", default_value_t = 10)]
+    pub time: u32,
     #[arg(required = true)]
     pub containers: Vec<String>,
 }
@@ -130,4 +179,46 @@ pub struct Rm {
     pub force: bool,
     #[arg(required = true)]
     pub containers: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Registry {
+    /// Show which hosts would be asked for an image, in which order, and why; asks none of them
+    Explain {
+        image: String,
+        #[command(flatten)]
+        login: Login,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Command {
+        Arguments::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}")).command
+    }
+
+    #[test]
+    fn what_comes_after_the_image_is_the_containers() {
+        let Command::Run(run) = parse("cradle run -d -p 80:80 -e A=b nginx -d --rm -- x") else { panic!() };
+        assert!(run.detach && !run.rm);
+        assert_eq!(run.words, ["nginx", "-d", "--rm", "--", "x"]);
+        let Command::Exec(exec) = parse("cradle exec -it web ls -l --socket") else { panic!() };
+        assert!(exec.terminal.interactive && exec.terminal.tty);
+        assert_eq!(exec.words, ["web", "ls", "-l", "--socket"]);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in ["run", "run --nonsense nginx", "run -d --rm nginx", "exec web", "rm", "logs", "registry"] {
+            let words = ["cradle"].into_iter().chain(line.split(' '));
+            assert!(Arguments::try_parse_from(words).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        <Arguments as clap::CommandFactory>::command().debug_assert();
+    }
 }

@@ -1,48 +1,68 @@
-//! `cradle`: pods and containers for people who know docker; a client of the daemon's CRI socket.
+//! `cradle`: pods and containers for people who know docker; a client of the daemon's socket. Everything but the
+//! progress of pulls and the explanations is asked for in the CRI's words, so that it works with other runtimes too.
 
 mod arguments;
 mod client;
+mod cri_log;
+mod error;
 mod exec;
+mod explain;
 mod images;
-mod log;
+mod inspect;
+mod interrupts;
+mod logs;
+mod output;
 mod ps;
 mod pull;
+mod rm;
 mod run;
+mod stats;
 mod stop;
 mod table;
+mod time;
 mod version;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, Registry};
+use error::Error;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // `run` and `exec` pass on the program's status; docker keeps this one for failures of its own.
+    let on_failure = if matches!(arguments.command, Command::Run(_) | Command::Exec(_)) { 125 } else { 1 };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ran = match runtime {
         Ok(runtime) => runtime.block_on(dispatch(arguments)),
-        Err(error) => Err(client::Error::Local(format!("starting: {error}"))),
+        Err(error) => Err(Error::Local(format!("cannot start: {error}"))),
     };
     ran.unwrap_or_else(|error| {
-        eprintln!("cradle: {error}");
-        ExitCode::FAILURE
+        if !error.is_silent() {
+            output::note(format_args!("cradle: {error}"));
+        }
+        ExitCode::from(error.exit_code(on_failure))
     })
 }
 
-async fn dispatch(arguments: Arguments) -> Result<ExitCode, client::Error> {
+async fn dispatch(arguments: Arguments) -> Result<ExitCode, Error> {
     let mut client = client::Client::connect(&arguments.socket).await?;
+    let client = &mut client;
     match arguments.command {
-        Command::Version => version::version(&mut client).await,
-        Command::Pull(pull) => pull::pull(&mut client, &pull).await,
-        Command::Images => images::images(&mut client).await,
-        Command::Rmi { images } => images::remove(&mut client, &images).await,
-        Command::Run(run) => run::run(&mut client, &run).await,
-        Command::Ps(ps) => ps::ps(&mut client, &ps).await,
-        Command::Logs(logs) => log::logs(&mut client, &logs).await,
-        Command::Exec(exec) => exec::exec(&mut client, &exec).await,
-        Command::Stop(stop) => stop::stop(&mut client, &stop).await,
-        Command::Rm(rm) => stop::remove(&mut client, &rm).await,
+        Command::Version => version::version(client).await,
+        Command::Pull(pull) => pull::pull(client, &pull).await,
+        Command::Images(images) => images::images(client, &images).await,
+        Command::Rmi(rmi) => images::remove(client, &rmi).await,
+        Command::Run(run) => run::run(client, &run).await,
+        Command::Ps(ps) => ps::ps(client, &ps).await,
+        Command::Logs(logs) => logs::logs(client, &logs).await,
+        Command::Exec(exec) => exec::exec(client, &exec).await,
+        Command::Stop(stop) => stop::stop(client, &stop).await,
+        Command::Rm(rm) => rm::remove(client, &rm).await,
+        Command::Inspect { names } => inspect::inspect(client, &names).await,
+        Command::Stats => stats::stats(client).await,
+        Command::Explain { container } => explain::container(client, &container).await,
+        Command::Registry(Registry::Explain { image, login }) => explain::reference(client, &image, &login).await,
     }
 }

@@ -1,20 +1,34 @@
-//! Columns for people, and times, sizes and ids as they read them.
+//! Columns for people, and sizes and ids as they read them.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::fmt::Write;
+
+use crate::error::Error;
+use crate::output;
 
 /// Prints rows in columns as wide as their widest cell.
-pub fn print(head: &[&str], rows: &[Vec<String>]) {
+pub fn print(head: &[&str], rows: &[Vec<String>]) -> Result<(), Error> {
+    output::text(layout(head, rows))
+}
+
+fn layout(head: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain([head[column].len()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let line = |cells: Vec<&str>| {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        println!("{}", padded.collect::<Vec<_>>().join("   ").trim_end());
+    let mut text = String::new();
+    let mut line = |cells: &mut dyn Iterator<Item = &str>| {
+        let mut row = String::new();
+        for (cell, width) in cells.zip(&widths) {
+            // Writing to a string cannot fail.
+            let _ = write!(row, "{cell:<width$}   ");
+        }
+        text.push_str(row.trim_end());
+        text.push('\n');
     };
-    line(head.to_vec());
-    rows.iter().for_each(|row| line(row.iter().map(String::as_str).collect()));
+    line(&mut head.iter().copied());
+    rows.iter().for_each(|row| line(&mut row.iter().map(String::as_str)));
+    text
 }
 
 /// The first 12 digits of an id, without the name of its algorithm.
@@ -40,29 +54,33 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
-/// How long ago a time in nanoseconds since 1970 was, as "3 minutes".
-pub fn since(nanos: i64) -> String {
-    let then = UNIX_EPOCH + Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
-    let seconds = SystemTime::now().duration_since(then).unwrap_or_default().as_secs();
-    let count = |number: u64, unit: &str| format!("{number} {unit}{}", if number == 1 { "" } else { "s" });
-    match seconds {
-        0..60 => count(seconds, "second"),
-        60..3600 => count(seconds / 60, "minute"),
-        3600..86_400 => count(seconds / 3600, "hour"),
-        _ => count(seconds / 86_400, "day"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn sizes_have_three_digits() {
-        for (bytes, text) in
-            [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (12_345, "12.3 kB"), (999_999, "1.00 MB"), (5_400_000_000, "5.40 GB")]
-        {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.00 kB"),
+            (12_345, "12.3 kB"),
+            (999_999, "1.00 MB"),
+            (5_400_000_000, "5.40 GB"),
+        ] {
             assert_eq!(size(bytes), text);
         }
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell_and_lines_end_with_text() {
+        let rows = [vec!["a".to_owned(), "long cell".to_owned()], vec!["ünï".to_owned(), String::new()]];
+        assert_eq!(layout(&["A", "B"], &rows), "A     B\na     long cell\nünï\n");
+    }
+
+    #[test]
+    fn ids_are_short() {
+        assert_eq!(short_id("sha256:0123456789abcdef"), "0123456789ab");
+        assert_eq!(short_id("short"), "short");
     }
 }

@@ -1,13 +1,19 @@
-//! The Container Runtime Interface v1 of Kubernetes 1.36: messages, client and server, generated from
-//! `proto/cri/v1/api.proto` by `cargo xtask codegen` and committed.
+//! What is spoken on the daemon's socket: the Container Runtime Interface v1 of Kubernetes 1.36, and a small service of
+//! our own beside it. Messages, clients and servers are generated from `proto/` by `cargo xtask codegen` and committed.
 //!
-//! Its types stop at `crates/cri` on the daemon's side and at `crates/cradle` on the client's.
+//! Their types stop at `crates/cri` on the daemon's side and at `crates/cradle` on the client's.
 
 use std::fmt;
 
 #[allow(clippy::all, missing_docs)]
 pub mod v1 {
     include!("runtime.v1.rs");
+}
+
+/// Our own service: progress of pulls, explanations.
+#[allow(clippy::all, missing_docs)]
+pub mod cradle_v1 {
+    include!("cradle.v1.rs");
 }
 
 /// Credentials must not reach a log: only the user's name and the registry are printed.

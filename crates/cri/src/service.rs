@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use cradle_cri_api::cradle_v1::cradle_server::CradleServer;
 use cradle_cri_api::v1::image_service_server::ImageServiceServer;
 use cradle_cri_api::v1::runtime_service_server::RuntimeServiceServer;
 use cradle_engine::request;
@@ -16,11 +17,12 @@ use tracing::{Instrument, debug, error, info, info_span};
 use crate::edge::Edge;
 use crate::limits::MESSAGE_MAX_BYTES;
 
-/// Both services of the CRI.
+/// Both services of the CRI, and our own.
 #[derive(Clone)]
 pub struct CriService {
     runtime: RuntimeServiceServer<Edge>,
     image: ImageServiceServer<Edge>,
+    cradle: CradleServer<Edge>,
     ids: Arc<RequestIds>,
 }
 
@@ -30,14 +32,16 @@ impl CriService {
             runtime: RuntimeServiceServer::new(edge.clone())
                 .max_decoding_message_size(MESSAGE_MAX_BYTES)
                 .max_encoding_message_size(MESSAGE_MAX_BYTES),
-            image: ImageServiceServer::new(edge)
+            image: ImageServiceServer::new(edge.clone())
                 .max_decoding_message_size(MESSAGE_MAX_BYTES)
                 .max_encoding_message_size(MESSAGE_MAX_BYTES),
+            cradle: CradleServer::new(edge),
             ids: Arc::new(RequestIds::new()),
         }
     }
 
-    /// Answers one request. A failed one is logged here, once, and nowhere else.
+    /// Answers one request. A failed one is logged here, once and nowhere else, unless it fails amid a stream: then who
+    /// writes the stream logs it.
     pub async fn answer<B>(&self, request: http::Request<B>) -> http::Response<Body>
     where
         B: tonic::codegen::Body + Send + 'static,
@@ -55,6 +59,7 @@ impl CriService {
             let response = match service {
                 "runtime.v1.RuntimeService" => infallible(self.runtime.clone().call(request).await),
                 "runtime.v1.ImageService" => infallible(self.image.clone().call(request).await),
+                "cradle.v1.Cradle" => infallible(self.cradle.clone().call(request).await),
                 _ => Status::unimplemented(format!("{path} is no RPC of the CRI v1")).into_http(),
             };
             watch.finish(Status::from_header_map(response.headers()));
@@ -101,7 +106,7 @@ impl Drop for Watch {
     }
 }
 
-fn log_failure(status: &Status, duration: Duration) {
+pub(crate) fn log_failure(status: &Status, duration: Duration) {
     let (code, reason, duration_us) = (status.code(), status.message(), micros(duration));
     match code {
         Code::Internal | Code::DataLoss | Code::Unknown => error!(?code, reason, duration_us, "failed"),

@@ -25,6 +25,9 @@ pub trait Source: Send + Sync + 'static {
         reference: &'a Reference,
         credentials: Option<&'a Credentials>,
     ) -> Pin<Box<dyn Future<Output = Option<Digest>> + Send + 'a>>;
+
+    /// Whom `resolve` would ask, in which order, and why, in words.
+    fn explain<'a>(&'a self, reference: &'a Reference, credentials: Option<&'a Credentials>) -> Answer<'a, String>;
 }
 
 /// A reference's manifest or index.
@@ -117,6 +120,13 @@ impl Source for registry::Client {
         Box::pin(async move {
             let credentials = credentials.map(for_registry);
             registry::Client::current_digest(self, reference, credentials.as_ref()).await
+        })
+    }
+
+    fn explain<'a>(&'a self, reference: &'a Reference, credentials: Option<&'a Credentials>) -> Answer<'a, String> {
+        Box::pin(async move {
+            let credentials = credentials.map(for_registry);
+            Ok(registry::Client::explain(self, reference, credentials.as_ref()).await?.to_string())
         })
     }
 }

@@ -30,14 +30,17 @@ pub fn pull(request: v1::PullImageRequest) -> Result<PullRequest, InvalidField> 
     let field = Field::root("image");
     let image = field.required(request.image)?;
     handler(field.at("runtime_handler"), &image.runtime_handler)?;
-    let name = field.at("image").nonempty(image.image)?;
+    wish(field.at("image"), image.image, request.auth)
+}
+
+/// A wish for the image with this name.
+pub fn wish(field: Field<'_>, name: String, auth: Option<v1::AuthConfig>) -> Result<PullRequest, InvalidField> {
+    let name = field.nonempty(name)?;
     if Digest::parse(&name).is_ok() {
-        return Err(field
-            .at("image")
-            .invalid(name, "an image cannot be fetched by its id, only by a name with tag or digest"));
+        return Err(field.invalid(name, "an image cannot be fetched by its id, only by a name with tag or digest"));
     }
-    let reference = Reference::parse(&name).map_err(|error| field.at("image").invalid(&name, error.why()))?;
-    Ok(PullRequest { reference, credentials: request.auth.and_then(credentials), progress: None })
+    let reference = Reference::parse(&name).map_err(|error| field.invalid(&name, error.why()))?;
+    Ok(PullRequest { reference, credentials: auth.and_then(credentials), progress: None })
 }
 
 /// A runtime handler that exists.

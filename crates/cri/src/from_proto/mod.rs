@@ -16,7 +16,7 @@ mod time;
 pub use container::{command, container};
 pub use field::{Field, InvalidField, id};
 pub use filter::{ContainerFilter, PodFilter};
-pub use image::{image_name, pull};
+pub use image::{image_name, pull, wish};
 pub use pod::pod;
 pub use resources::resources;
 pub use signal::signal;

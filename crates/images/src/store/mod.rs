@@ -14,6 +14,7 @@ mod catalogue;
 mod collect;
 mod containers;
 mod database;
+mod explain;
 mod layout;
 mod open;
 mod pinned;
@@ -149,6 +150,10 @@ impl Images for Store {
         let inner = Arc::clone(&self.inner);
         let PullRequest { reference, credentials, progress } = request;
         Box::pin(async move { Ok(inner.pull(reference, credentials, progress).await?) })
+    }
+
+    fn explain<'a>(&'a self, reference: &'a Reference, credentials: Option<&'a Credentials>) -> Act<'a, String> {
+        Box::pin(async move { Ok(self.inner.explain(reference, credentials).await?) })
     }
 
     fn remove(&self, image: &str) -> Act<'_, ()> {
