@@ -2,7 +2,7 @@
 //! left, so the whole can be repeated; what a failed one leaves is the detachment's to remove.
 
 use std::net::Ipv4Addr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use cradle_domain::{Class, Classified, PodId};
 use cradle_engine::ports::{Attachment, NetworkAttachment};
@@ -120,7 +120,7 @@ impl Network {
 struct Wiring<'a> {
     pod: PodId,
     port: String,
-    namespace: std::os::fd::BorrowedFd<'a>,
+    namespace: BorrowedFd<'a>,
 }
 
 impl Wiring<'_> {

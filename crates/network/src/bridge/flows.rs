@@ -46,7 +46,7 @@ pub enum Stale {
 /// What the kernel identifies a flow by: attributes, as it gave them.
 struct Flow(Vec<(u16, Vec<u8>)>);
 
-/// Has the kernel forget stale flows. Without connection tracking there are none.
+/// Has the kernel forget stale flows.
 pub fn forget(flows: &StaleFlows) -> Result<(), NetlinkError> {
     let host = match flows.stale {
         Stale::NotReaching(_) => link::host_addresses(&mut Socket::open(Family::Route)?)?,

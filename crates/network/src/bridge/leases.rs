@@ -160,7 +160,7 @@ impl Leases {
         DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(failed("create the folder", &dir))?;
         let entries = |dir: &Path| fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
         for entry in entries(leases_dir).map_err(failed("list the folder", leases_dir))? {
-            if entry.file_name() != *boot_id && entry.path().is_dir() {
+            if entry.file_name() != *boot_id && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 fs::remove_dir_all(entry.path()).map_err(failed("delete the void leases", &entry.path()))?;
             }
         }

@@ -102,21 +102,23 @@ impl Bridge {
     /// Removes the bridge and the table at once if no pod holds an address, instead of a while after the last. To be
     /// called when the daemon ends; what pods need stays.
     pub async fn close(&self) {
-        self.blocking(&self.deferrals, Network::remove_if_idle).await.unwrap_or_else(warn_of_panic);
+        let removed = self.blocking(&self.deferrals, |bridge| bridge.network.remove_if_idle()).await;
+        removed.unwrap_or_else(warn_of_panic);
     }
 
-    /// Runs an act where it may block, at most as many at once as the semaphore has permits.
+    /// Runs an act where it may block, at most as many at once as the semaphore has permits. Once begun it runs to its end,
+    /// whether somebody still waits for it or not.
     async fn blocking<T: Send + 'static>(
         &self,
         permits: &Arc<Semaphore>,
-        act: impl FnOnce(&Network) -> T + Send + 'static,
+        act: impl FnOnce(&Bridge) -> T + Send + 'static,
     ) -> Result<T, Failure> {
         let permit =
             Arc::clone(permits).acquire_owned().await.map_err(|error| Failure::new(Class::Bug, error.to_string()))?;
-        let network = Arc::clone(&self.network);
+        let bridge = self.clone();
         let ran = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            act(&network)
+            act(&bridge)
         });
         ran.await.map_err(|error| Failure::new(Class::Bug, format!("an act of the pod network did not end: {error}")))
     }
@@ -165,19 +167,24 @@ fn warn_of_panic(failure: Failure) {
 impl PodNetwork for Bridge {
     fn attach(&self, attachment: Attachment) -> Act<'_, NetworkAttachment> {
         Box::pin(async move {
-            let (attached, deferred) = self.blocking(&self.acts, |network| network.attach(attachment)).await??;
-            self.defer(deferred);
-            Ok(attached)
+            let attach = |bridge: &Bridge| {
+                let (attached, deferred) = bridge.network.attach(attachment)?;
+                bridge.defer(deferred);
+                Ok(attached)
+            };
+            self.blocking(&self.acts, attach).await?
         })
     }
 
     fn detach(&self, pod: &PodId) -> Act<'_, ()> {
         let pod = pod.clone();
         Box::pin(async move {
-            let deferred = self.blocking(&self.acts, move |network| network.detach(&pod)).await??;
-            self.defer(deferred);
-            self.remove_later();
-            Ok(())
+            let detach = move |bridge: &Bridge| {
+                bridge.defer(bridge.network.detach(&pod)?);
+                bridge.remove_later();
+                Ok(())
+            };
+            self.blocking(&self.acts, detach).await?
         })
     }
 

@@ -84,20 +84,19 @@ impl Network {
         }
         let addresses = link::host_addresses(socket).map_err(failed)?;
         let index = found.as_ref().map(|found| found.index);
-        let foreign = found.as_ref().filter(|found| !found.is_marked());
-        self.config.subnets.iter().try_for_each(|subnet| {
+        let foreign = found.as_ref().is_some_and(|found| !found.is_marked());
+        for subnet in &self.config.subnets {
             match judge(*subnet, index, &addresses) {
                 Verdict::Taken(other) => {
                     return Err(SetupError::AddressTaken { subnet: *subnet, address: other.address, link: other.link });
                 }
-                Verdict::Missing if foreign.is_some() => {
+                Verdict::Missing if foreign => {
                     let gateway = format!("{}/{}", subnet.gateway(), subnet.prefix());
                     return Err(SetupError::Foreign { bridge: bridge(), gateway });
                 }
                 Verdict::Missing | Verdict::Present => {}
             }
-            Ok(())
-        })?;
+        }
         Ok(found)
     }
 

@@ -16,8 +16,19 @@ use super::link;
 use crate::crash_point::crash_after;
 use crate::netlink::{Family, Socket};
 
-/// Bridges hand frames to the packet filter on many nodes, and on many they do not.
-const BRIDGE_FILTER: &str = "bridge/bridge-nf-call-iptables";
+/// Bridges hand frames to the packet filter on many nodes, and sources are checked strictly; on many neither.
+fn both_kinds_of_hosts() -> impl Iterator<Item = (World, String)> {
+    ["0", "1"].into_iter().map(|value| {
+        let world = World::new();
+        let filter = "bridge/bridge-nf-call-iptables";
+        if std::path::Path::new("/proc/sys/net").join(filter).exists() {
+            world.host.set_sysctl(filter, value);
+        }
+        world.host.set_sysctl("ipv4/conf/all/rp_filter", value);
+        world.host.set_sysctl("ipv4/conf/default/rp_filter", value);
+        (world, format!("bridge-nf-call-iptables and rp_filter {value}"))
+    })
+}
 
 fn ip(address: Ipv4Addr) -> Option<IpAddr> {
     Some(address.into())
@@ -28,11 +39,7 @@ fn pods_reach_each_other_the_host_and_elsewhere() {
     if !is_root() {
         return;
     }
-    for filtered in ["0", "1"] {
-        let world = World::new();
-        if std::path::Path::new("/proc/sys/net").join(BRIDGE_FILTER).exists() {
-            world.host.set_sysctl(BRIDGE_FILTER, filtered);
-        }
+    for (world, case) in both_kinds_of_hosts() {
         let daemon = world.start();
         let (one, two) = (Pod::new(), Pod::new());
         let (at_one, at_two) = (daemon.attach(&one, &[]).unwrap(), daemon.attach(&two, &[]).unwrap());
@@ -40,7 +47,6 @@ fn pods_reach_each_other_the_host_and_elsewhere() {
         two.namespace.serve_tcp(Ipv4Addr::UNSPECIFIED, 80);
         world.host.serve_tcp(Ipv4Addr::UNSPECIFIED, 81);
         world.elsewhere.serve_tcp(Ipv4Addr::UNSPECIFIED, 82);
-        let case = format!("bridge-nf-call-iptables={filtered}");
         assert_eq!(one.namespace.call(at_two, 80).ok(), ip(at_one), "pod to pod, {case}");
         assert_eq!(world.host.call(at_two, 80).ok(), ip(GATEWAY), "host to pod, {case}");
         assert_eq!(one.namespace.call(GATEWAY, 81).ok(), ip(at_one), "pod to host, {case}");
@@ -116,18 +122,13 @@ fn host_ports_lead_to_the_pod_from_everywhere() {
     if !is_root() {
         return;
     }
-    for filtered in ["0", "1"] {
-        let world = World::new();
-        if std::path::Path::new("/proc/sys/net").join(BRIDGE_FILTER).exists() {
-            world.host.set_sysctl(BRIDGE_FILTER, filtered);
-        }
+    for (world, case) in both_kinds_of_hosts() {
         let daemon = world.start();
         let (server, other) = (Pod::new(), Pod::new());
         let ports = [tcp(8080, 80), tcp(80, 80), at(HOST, tcp(8081, 80)), at(LOOPBACK, tcp(8082, 80)), tcp(0, 99)];
         let address = daemon.attach(&server, &ports).unwrap();
         let at_other = daemon.attach(&other, &[]).unwrap();
         server.namespace.serve_tcp(Ipv4Addr::UNSPECIFIED, 80);
-        let case = format!("bridge-nf-call-iptables={filtered}");
         for port in [8080, 80] {
             assert_eq!(world.elsewhere.call(HOST, port).ok(), ip(ELSEWHERE), "from elsewhere, {case}");
             assert_eq!(world.host.call(LOOPBACK, port).ok(), ip(GATEWAY), "from the host at 127.0.0.1, {case}");
