@@ -102,10 +102,14 @@ pub fn default_signals() -> Result<()> {
     SigSet::empty().thread_set_mask().map_err(|error| Errno::from_raw_os_error(error as i32))
 }
 
-/// Blocks every signal and returns once one of them is pending, taking it (sigwait(3)).
+/// Blocks every signal of this thread: one that comes stays pending.
+pub fn block_signals() -> Result<()> {
+    SigSet::all().thread_block().map_err(|error| Errno::from_raw_os_error(error as i32))
+}
+
+/// Waits until a signal is pending, and takes it (sigwait(3)). The signals must be blocked.
 pub fn wait_for_signal() -> Result<()> {
-    let all = SigSet::all();
-    all.thread_block().and_then(|()| all.wait()).map(drop).map_err(|error| Errno::from_raw_os_error(error as i32))
+    SigSet::all().wait().map(drop).map_err(|error| Errno::from_raw_os_error(error as i32))
 }
 
 /// Marks every descriptor from `first` on close-on-exec (close_range(2)).

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::mount_options::Attributes;
 use super::{
     Console, ContainerPlan, Depth, DeviceNode, ExecPlan, IdRange, Identity, Limit, Mount, MountSource, Namespace,
-    Namespaces, NodeKind, Rootfs, SecurityModule, Step, UNLIMITED,
+    Namespaces, NodeKind, Rootfs, SecurityModule, Step, UNLIMITED, Writable,
 };
 
 impl fmt::Display for ContainerPlan {
@@ -147,10 +147,13 @@ impl fmt::Display for MountSource {
                 write!(f, ", users {}, groups {}", ranges(&mapping.uids), ranges(&mapping.gids))
             }
             MountSource::PodShm => f.write_str("the pod's shared memory"),
-            MountSource::Overlay { lower, writable: None } => write!(f, "overlay of {}", joined(lower)),
-            MountSource::Overlay { lower, writable: Some(writable) } => {
-                let (upper, work) = (writable.upper.display(), writable.work.display());
-                write!(f, "overlay of {}, upper {upper}, work {work}", joined(lower))
+            MountSource::Overlay { lower, writable, sub_path } => {
+                if let Some(path) = sub_path {
+                    write!(f, "{} in ", path.display())?;
+                }
+                write!(f, "overlay of {}", joined(lower))?;
+                let Some(Writable { upper, work }) = writable else { return Ok(()) };
+                write!(f, ", upper {}, work {}", upper.display(), work.display())
             }
         }
     }

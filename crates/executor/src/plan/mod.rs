@@ -3,7 +3,8 @@
 //! A plan is data: it is printed by `cradle explain` and held by golden files (its `Display` has one step a line), it
 //! crosses the socket to the shim, and [`crate::run`] performs it.
 //!
-//! Two names in a specification stand for something of the pod's that has no path: [`POD_NAMESPACE`] and [`POD_SHM`].
+//! Two names in a specification stand for something of the pod's that has no path, [`POD_NAMESPACE`] and [`POD_SHM`], and
+//! one option for a part of an image, [`SUB_PATH`].
 
 pub mod capabilities;
 pub mod mount_options;
@@ -36,6 +37,10 @@ pub const POD_NAMESPACE: &str = "/cradle.pod";
 
 /// A mount type in a specification that stands for the `/dev/shm` that the containers of a pod share.
 pub const POD_SHM: &str = "cradle.pod-shm";
+
+/// An option of an overlay in a specification: show only what is at this path inside, a folder or a file. Symbolic links
+/// lead nowhere but inside.
+pub const SUB_PATH: &str = "cradle.sub-path";
 
 /// What a specification does not say.
 #[derive(Debug, Clone)]

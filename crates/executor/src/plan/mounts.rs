@@ -6,7 +6,8 @@ use oci_spec::runtime::LinuxIdMapping;
 
 use super::mount_options::{self, Attributes, MountOptions, NODEV, NOEXEC, NOSUID, RDONLY};
 use super::{
-    Depth, FilesystemOption, IdMapping, IdRange, Mount, MountSource, Namespace, POD_SHM, PlanError, Step, Writable,
+    Depth, FilesystemOption, IdMapping, IdRange, Mount, MountSource, Namespace, POD_SHM, PlanError, SUB_PATH, Step,
+    Writable,
 };
 use crate::cgroup::{Hierarchy, Kind, Layout};
 
@@ -60,7 +61,7 @@ fn one(
             MountSource::Bind { source: source(mount)?, depth, mapping }
         }
         (None, Some(POD_SHM)) => MountSource::PodShm,
-        (None, Some("overlay")) => overlay(at, &filesystem)?,
+        (None, Some("overlay")) => overlay(at, filesystem)?,
         (None, Some(kind)) => new_filesystem(mount, kind, filesystem, context),
         (None, None) => return Err(invalid(at, "has neither a type nor the option bind")),
     };
@@ -111,28 +112,40 @@ pub(super) fn id_ranges(ranges: &[LinuxIdMapping]) -> Vec<IdRange> {
     ranges.iter().map(range).collect()
 }
 
-fn overlay(at: &Path, options: &[FilesystemOption]) -> Result<MountSource, PlanError> {
-    let value = |key: &str| options.iter().find(|option| option.key == key).and_then(|option| option.value.as_deref());
-    if let Some(unknown) = options.iter().find(|option| !["lowerdir", "upperdir", "workdir"].contains(&&*option.key)) {
-        let feature = format!("the option {unknown} of the overlay at {}", at.display());
-        return Err(PlanError::Unimplemented { feature });
+/// `lowerdir=TOP:…:BOTTOM`, or `lowerdir+=` for each folder, the topmost first, as the kernel has both; `upperdir`,
+/// `workdir` and [`SUB_PATH`].
+fn overlay(at: &Path, options: Vec<FilesystemOption>) -> Result<MountSource, PlanError> {
+    let (mut lower, mut upper, mut work, mut sub_path) = (Vec::new(), None, None, None);
+    for option in options {
+        let FilesystemOption { key, value: Some(value) } = option else {
+            return Err(unknown(at, &option));
+        };
+        match key.as_str() {
+            "lowerdir" => lower.extend(value.split(':').map(PathBuf::from)),
+            "lowerdir+" => lower.push(PathBuf::from(value)),
+            "upperdir" => upper = Some(PathBuf::from(value)),
+            "workdir" => work = Some(PathBuf::from(value)),
+            SUB_PATH => sub_path = Some(PathBuf::from(value)),
+            _ => return Err(unknown(at, &FilesystemOption { key, value: Some(value) })),
+        }
     }
-    let lower = value("lowerdir").ok_or_else(|| invalid(at, "is an overlay without lowerdir"))?;
-    let lower: Vec<PathBuf> = lower.split(':').map(PathBuf::from).collect();
-    let writable = match (value("upperdir"), value("workdir")) {
-        (Some(upper), Some(work)) => Some(Writable { upper: upper.into(), work: work.into() }),
+    let writable = match (upper, work) {
+        (Some(upper), Some(work)) => Some(Writable { upper, work }),
         (None, None) => None,
         _ => return Err(invalid(at, "is an overlay with only one of upperdir and workdir")),
     };
     let is_absolute = |writable: &Writable| writable.upper.is_absolute() && writable.work.is_absolute();
+    if lower.is_empty() {
+        return Err(invalid(at, "is an overlay without lowerdir"));
+    }
     if !lower.iter().all(|folder| folder.is_absolute()) || !writable.as_ref().is_none_or(is_absolute) {
         return Err(invalid(at, "is an overlay of folders that are not absolute"));
     }
-    // The kernel refuses an overlay of one folder; it would show just that folder.
-    if let ([only], None) = (lower.as_slice(), &writable) {
-        return Ok(MountSource::Bind { source: only.clone(), depth: Depth::Mount, mapping: None });
-    }
-    Ok(MountSource::Overlay { lower, writable })
+    Ok(MountSource::Overlay { lower, writable, sub_path })
+}
+
+fn unknown(at: &Path, option: &FilesystemOption) -> PlanError {
+    PlanError::Unimplemented { feature: format!("the option {option} of the overlay at {}", at.display()) }
 }
 
 /// `/sys/fs/cgroup`: the container's own group in every hierarchy. These are bind mounts of the host's, so that they can

@@ -149,8 +149,8 @@ pub enum MountSource {
     Bind { source: PathBuf, depth: Depth, mapping: Option<IdMapping> },
     /// The pod's `/dev/shm`.
     PodShm,
-    /// Folders over each other, the topmost first, with a writable one on top if there is one.
-    Overlay { lower: Vec<PathBuf>, writable: Option<Writable> },
+    /// Folders over each other, the topmost first, with a writable one on top if there is one; or a part of that.
+    Overlay { lower: Vec<PathBuf>, writable: Option<Writable>, sub_path: Option<PathBuf> },
 }
 
 /// The writable part of an overlay.

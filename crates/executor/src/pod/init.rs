@@ -6,16 +6,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use cradle_sys::SingleThreaded;
 use cradle_sys::process::{self, Cloned, NewNamespaces};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
-    DumpableBehavior, PidfdFlags, Resource, Rlimit, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, pidfd_open,
-    pidfd_send_signal, set_dumpable_behavior, set_parent_process_death_signal, setrlimit, setsid, waitid,
+    DumpableBehavior, PidfdFlags, Resource, Rlimit, Signal, WaitOptions, getpid, pidfd_open, set_dumpable_behavior,
+    set_parent_process_death_signal, setrlimit, setsid,
 };
 use rustix::thread::set_no_new_privs;
 
 use super::shm;
 use crate::plan::Identity;
 use crate::plan::capabilities::{CapabilitySet, CapabilitySets};
-use crate::run::identity;
+use crate::run::{identity, kill};
 
 /// The user and group of the init.
 const NOBODY: u32 = 65534;
@@ -27,12 +28,21 @@ pub(super) struct PodInit {
 }
 
 impl PodInit {
-    /// Starts it in a new PID namespace.
+    /// Starts it in a new PID namespace; returns when it is what it shall be.
     pub(super) fn start(single: &SingleThreaded) -> io::Result<Self> {
         let shim = pidfd_open(getpid(), PidfdFlags::empty())?;
+        let (told, ready) = pipe_with(PipeFlags::CLOEXEC)?;
         match process::clone(NewNamespaces::PID.with(NewNamespaces::MOUNT), None, single)? {
-            Cloned::Parent { pidfd, .. } => Ok(PodInit { pidfd }),
-            Cloned::Child => run(&shim),
+            Cloned::Parent { pidfd, .. } => {
+                drop(ready);
+                let init = PodInit { pidfd };
+                // Its end of the pipe is closed without a word when it could not.
+                match rustix::io::retry_on_intr(|| rustix::io::read(&told, &mut [0; 1]))? {
+                    0 => Err(io::Error::other("the process has ended")),
+                    _ => Ok(init),
+                }
+            }
+            Cloned::Child => run(&shim, &ready),
         }
     }
 }
@@ -45,15 +55,16 @@ impl AsFd for PodInit {
 
 impl Drop for PodInit {
     fn drop(&mut self) {
-        // Both fail only when it is dead and reaped already.
-        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
-        let _ = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
+        // It dies when every process of its namespace is dead and reaped; those that the shim has not reaped keep it.
+        kill(&self.pidfd);
     }
 }
 
 /// The whole life of the init. The kernel keeps from it every signal of its own namespace, as it handles none.
-fn run(shim: &OwnedFd) -> ! {
-    if become_harmless().is_err() {
+fn run(shim: &OwnedFd, ready: &OwnedFd) -> ! {
+    let _ = rustix::thread::set_name(c"cradle-init");
+    // A death must be pending when it is waited for, not forgotten.
+    if process::block_signals().is_err() || become_harmless().is_err() {
         process::exit(1);
     }
     let tied = set_parent_process_death_signal(Some(Signal::KILL)).is_ok();
@@ -61,14 +72,14 @@ fn run(shim: &OwnedFd) -> ! {
     if !tied || is_dead(shim) {
         process::exit(1);
     }
-    // None of these can keep it from its work: a name for `ps`, and letting go of what the shim has open.
-    let _ = rustix::thread::set_name(c"cradle-init");
+    // None of these can keep it from its work.
     let _ = setsid();
+    let _ = rustix::io::write(ready, b"r");
     let _ = process::close_all_but(&[]);
     loop {
         match rustix::process::wait(WaitOptions::empty()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            // No child: all signals are blocked, so the death of the next one is pending when it comes.
+            // No child: wait for the death of the next one.
             Err(_) if process::wait_for_signal().is_ok() => {}
             Err(_) => process::exit(1),
         }

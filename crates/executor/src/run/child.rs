@@ -20,7 +20,7 @@ use super::failure::{Explain, StepError};
 use super::launch::{Entering, Launch, open_namespace};
 use super::line::{Failure, Line};
 use super::mounts::{self, Masks};
-use super::overlay::Overlay;
+use super::overlay::{self, Overlay};
 use super::root::{Made, Root, kind_of};
 use super::{Stdio, identity, program, propagation, terminal};
 use crate::plan::mount_options::{Attributes, Propagation, PropagationKind};
@@ -323,11 +323,11 @@ impl<'a> Child<'a> {
                     (attached, _) => Ok(attached?),
                 }
             }
-            MountSource::Overlay { lower, writable } => {
-                let point = self.mount_point(at, Made::Directory)?;
-                Overlay { lower, writable: writable.as_ref(), label: None }.mount(&point)?;
-                let mounted = self.root()?.open(at, OFlags::PATH)?;
-                Ok(mounts::shape(&mounted, *attributes, propagation, None)?)
+            MountSource::Overlay { lower, writable, sub_path } => {
+                let shown = overlay::open(lower, writable.as_ref(), sub_path.as_deref())?;
+                mounts::shape(&shown, *attributes, Some(propagation.unwrap_or(private_as(what))), None)?;
+                let point = self.mount_point(at, kind_of(&shown)?)?;
+                Ok(mounts::attach(&shown, &point)?)
             }
         }
     }

@@ -32,11 +32,14 @@ pub(super) fn user_namespaces(steps: &[Step], single: &SingleThreaded) -> Result
 
 fn user_namespace(mapping: &IdMapping, single: &SingleThreaded) -> io::Result<OwnedFd> {
     match process::clone(NewNamespaces::USER, None, single)? {
-        Cloned::Child => loop {
+        Cloned::Child => {
             // It holds the namespace until it is killed, a few system calls later; with the shim it dies too.
             let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-            let _ = process::wait_for_signal();
-        },
+            let _ = process::block_signals();
+            loop {
+                let _ = process::wait_for_signal();
+            }
+        }
         Cloned::Parent { pid, pidfd } => {
             let made = map_and_open(pid, mapping);
             let _ = pidfd_send_signal(&pidfd, Signal::KILL);

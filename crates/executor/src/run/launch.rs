@@ -108,7 +108,7 @@ fn born_into(
 
 /// Kills a child and reaps it. One that does not die in time (it sits in a system call that cannot be interrupted) is
 /// left to the shim, which reaps every child.
-pub(super) fn kill(pidfd: &OwnedFd) {
+pub(crate) fn kill(pidfd: &OwnedFd) {
     let _ = pidfd_send_signal(pidfd, Signal::KILL);
     if is_dead_within(pidfd, KILL_DEADLINE) {
         let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);

@@ -1,19 +1,21 @@
 //! Overlays of any number of folders.
 
 use std::fmt::Write;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount,
+    FsMountFlags, FsOpenFlags, MountFlags, UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount,
+    unmount,
 };
 
 use super::failure::{Explain, StepError};
 use super::mounts;
+use super::root::Root;
 use crate::limits::MOUNT_DATA_MAX_BYTES;
-use crate::plan::Writable;
+use crate::plan::{Depth, Writable};
 
 /// The kernel takes no longer value for one option (fsconfig(2)).
 const VALUE_MAX_BYTES: usize = 255;
@@ -84,6 +86,38 @@ impl Overlay<'_> {
         let options = std::ffi::CString::new(options).map_err(|_| Errno::INVAL).explain(String::new)?;
         mount("overlay", target, "overlay", MountFlags::empty(), options.as_c_str()).explain(|| "overlay".into())
     }
+}
+
+/// An overlay, or what is at a path inside, mounted nowhere yet.
+///
+/// It is made on its topmost folder and taken away from there again: an overlay that is attached nowhere cannot be
+/// entered by kernels before Linux 6.15.
+pub(super) fn open(
+    lower: &[PathBuf],
+    writable: Option<&Writable>,
+    sub_path: Option<&Path>,
+) -> Result<OwnedFd, StepError> {
+    let top = lower.first().ok_or_else(|| StepError::saying("an overlay of nothing"))?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = || openat(CWD, top, flags, Mode::empty()).explain(|| top.display().to_string());
+    let folder = open()?;
+    // The kernel refuses an overlay of one folder; it would show just that folder.
+    if lower.len() == 1 && writable.is_none() {
+        return part(folder, sub_path);
+    }
+    Overlay { lower, writable, label: None }.mount(&folder)?;
+    let shown = open().and_then(|root| part(root, sub_path));
+    unmount(top, UnmountFlags::DETACH).explain(|| top.display().to_string())?;
+    shown
+}
+
+/// A copy of the mount at `path` inside `root`, or of all of it. An image's links lead nowhere else.
+fn part(root: OwnedFd, path: Option<&Path>) -> Result<OwnedFd, StepError> {
+    let shown = match path {
+        Some(path) => Root::new(root).open(path, OFlags::PATH).explain(|| format!("sub path {}", path.display()))?,
+        None => root,
+    };
+    mounts::copy(shown.as_fd(), Depth::Mount).explain(String::new)
 }
 
 fn named(folder: &Path, context: &OwnedFd) -> String {

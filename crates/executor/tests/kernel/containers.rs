@@ -24,7 +24,7 @@ pub const TESTS: &[Test] = tests![containers:
     control_groups_are_the_containers_own_and_read_only,
     bind_mounts_are_private_unless_asked_and_follow_links_of_the_host,
     a_mapped_bind_mount_shows_mapped_owners,
-    an_image_volume_is_an_overlay_of_folders,
+    an_image_volume_is_an_overlay_of_folders_or_a_part_of_it,
     a_privileged_container_gets_what_the_machine_grants,
 ];
 
@@ -342,23 +342,37 @@ fn a_mapped_bind_mount_shows_mapped_owners() {
     assert_eq!(output.stdout, "5000:5001\n", "{}", output.stderr);
 }
 
-fn an_image_volume_is_an_overlay_of_folders() {
+fn an_image_volume_is_an_overlay_of_folders_or_a_part_of_it() {
     let world = World::new();
     let folder = |name: &str| {
         let path = world.folder.path().join(name);
-        std::fs::create_dir(&path).unwrap();
-        std::fs::write(path.join(name), name).unwrap();
+        std::fs::create_dir_all(path.join("sub")).unwrap();
+        std::fs::write(path.join("sub").join(name), name).unwrap();
+        std::os::unix::fs::symlink("/sub", path.join("link")).unwrap();
+        std::os::unix::fs::symlink("/../../../../../../etc", path.join("escape")).unwrap();
         path.display().to_string()
     };
     let (one, two) = (folder("one"), folder("two"));
-    let output = world.run("ls /volume /single; touch /volume/x; touch /single/x", |spec| {
-        let options = json!([format!("lowerdir={one}:{two}"), "ro"]);
-        mount(spec, json!({ "destination": "/volume", "type": "overlay", "source": "overlay", "options": options }));
-        let options = json!([format!("lowerdir={one}"), "ro"]);
-        mount(spec, json!({ "destination": "/single", "type": "overlay", "source": "overlay", "options": options }));
+    let both = json!([format!("lowerdir={one}:{two}"), "ro"]);
+    let volume = |at: &str, lower: &[&String], sub_path: &str| {
+        let mut options: Vec<String> = lower.iter().map(|folder| format!("lowerdir+={folder}")).collect();
+        options.extend(["ro".into(), format!("cradle.sub-path={sub_path}")]);
+        json!({ "destination": at, "type": "overlay", "source": "overlay", "options": options })
+    };
+    let script = "cd /volumes; ls all/sub part single; cat file; touch all/x part/x single/x; ls /volumes";
+    let output = world.run(script, |spec| {
+        mount(spec, json!({ "destination": "/volumes/all", "type": "overlay", "source": "overlay", "options": both }));
+        mount(spec, volume("/volumes/part", &[&one, &two], "link"));
+        mount(spec, volume("/volumes/single", &[&one], "sub"));
+        mount(spec, volume("/volumes/file", &[&one, &two], "sub/two"));
     });
-    assert_eq!(output.stdout, "/single:\none\n\n/volume:\none\ntwo\n", "{}", output.stderr);
-    assert_eq!(output.stderr.matches("Read-only file system").count(), 2, "{}", output.stderr);
+    let expected = "all/sub:\none\ntwo\n\npart:\none\ntwo\n\nsingle:\none\ntwoall\nfile\npart\nsingle\n";
+    assert_eq!(output.stdout, expected, "{}", output.stderr);
+    assert_eq!(output.stderr.matches("Read-only file system").count(), 3, "{}", output.stderr);
+    for (lower, path) in [(vec![&one, &two], "missing"), (vec![&one], "missing"), (vec![&one, &two], "escape")] {
+        let text = world.refusal("true", |spec| mount(spec, volume("/x", &lower, path)));
+        assert!(text.ends_with(&format!("sub path {path}: No such file or directory")), "{text}");
+    }
 }
 
 fn a_privileged_container_gets_what_the_machine_grants() {

@@ -116,6 +116,7 @@ fn a_container_dies_with_its_shim() {
         Cloned::Child => {
             // The shim: it starts a container that never ends, as a user, and waits to be killed.
             let started = run::start(&plan, &world.pod, pipes().0, &world.single).unwrap();
+            process::block_signals().unwrap();
             rustix::io::write(&writer, &started.pid.to_ne_bytes()).unwrap();
             loop {
                 let _ = process::wait_for_signal();

@@ -15,6 +15,7 @@ pub const TESTS: &[Test] = tests![pods:
     memory_is_shared_on_kernels_that_copy_no_detached_mount,
     sysctls_of_the_pod_are_seen_by_its_containers,
     the_init_of_a_pod_has_nothing_that_a_container_could_take,
+    a_pod_can_be_let_go_before_its_containers_are_reaped,
     a_host_pod_leaves_the_host_as_it_is,
     a_plan_for_the_hosts_network_is_refused_in_a_pod_with_its_own,
     the_descriptors_of_a_pod_are_closed_with_it,
@@ -82,6 +83,18 @@ fn the_init_of_a_pod_has_nothing_that_a_container_could_take() {
     let expected = "cradle-init\n0\n0\nUid:\t65534\t65534\t65534\t65534\nCapPrm:\t0000000000000000\n\
         CapBnd:\t0000000000000000\nNoNewPrivs:\t1\ncradle-init\n";
     assert_eq!(output.stdout, expected, "{}", output.stderr);
+}
+
+/// The first process of a PID namespace is not dead before all others are reaped: nobody must wait for that.
+fn a_pod_can_be_let_go_before_its_containers_are_reaped() {
+    let mut world = World::with_pod(&PodPlan { pid: PidShare::Pod, ..PodPlan::default() });
+    let running = world.start(|spec| spec["linux"]["namespaces"][1] = json!({ "type": "pid", "path": "/cradle.pod" }));
+    let other = PodPlan { network: Share::Host, ipc: Share::Host, uts: Share::Host, ..PodPlan::default() };
+    world.pod = cradle_executor::pod::set_up(&other, &world.single).unwrap();
+    assert_eq!(running.stop().code, 137);
+    // The init is dead now, and a child of this process as every other.
+    rustix::process::wait(rustix::process::WaitOptions::empty()).unwrap();
+    crate::world::assert_no_children();
 }
 
 fn a_host_pod_leaves_the_host_as_it_is() {
