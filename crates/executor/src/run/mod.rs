@@ -25,8 +25,8 @@ use cradle_sys::SingleThreaded;
 use cradle_sys::process::NewNamespaces;
 
 pub(crate) use self::error::class_of;
-pub(crate) use self::launch::kill;
 pub use self::error::{Reason, StartError};
+pub(crate) use self::launch::kill;
 pub use self::starting::{Progress, Starting, died_by, ended_with};
 
 use self::launch::{Child, Entering, Launch};
