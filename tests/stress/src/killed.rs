@@ -1,0 +1,103 @@
+//! A daemon that is killed all the time, while clients lead full lives of pods: every life must complete, and nothing of
+//! any may be left.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use tokio::task::JoinSet;
+
+use crate::lives::{Effort, Liver, Patience};
+use crate::look::Look;
+use crate::node::Node;
+use crate::specs::BUSYBOX;
+use crate::suite::Suite;
+
+const CLIENTS: usize = 16;
+const SHORT: Duration = Duration::from_secs(25);
+const LONG: Duration = Duration::from_secs(600);
+/// Between a start of the daemon and its next death, in ms.
+const KILL_AFTER_MS: std::ops::Range<u64> = 300..1300;
+const PATIENCE: Patience = Patience { first_ms: (50, 500), hopeless_once_in: 8 };
+
+pub async fn run(suite: &Suite) -> Result<()> {
+    let mut node = suite.node("n")?;
+    node.start().await?;
+    node.client().pull(BUSYBOX).await?;
+    let before = Look::take(&node)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    // Lives need the node's places; deaths need the daemon itself.
+    let places = Arc::new(suite.node("n")?);
+    let mut lives = JoinSet::new();
+    for number in 0..CLIENTS {
+        let (places, stop, random) = (places.clone(), stop.clone(), suite.random());
+        let mut liver = Liver::new(places.client(), random, PATIENCE);
+        lives.spawn(async move { one_after_another(&mut liver, &places, number, &stop).await });
+    }
+    let deaths = kill(suite, &mut node).await;
+    stop.store(true, Ordering::Relaxed);
+    let deaths = suite.pass("the_daemon_comes_back_every_time", deaths)?;
+    let (mut lived, mut effort) = (0, Effort::default());
+    let mut broken = Vec::new();
+    while let Some(ended) = lives.join_next().await {
+        match ended? {
+            Ok((count, spent)) => {
+                lived += count;
+                effort.requests += spent.requests;
+                effort.retries += spent.retries;
+            }
+            Err(error) => broken.push(format!("{error:#}")),
+        }
+    }
+    println!(
+        "# {lived} lives of pods with {} requests and {} retries, {deaths} deaths of the daemon",
+        effort.requests, effort.retries
+    );
+    let seen = format!("{} clients gave up: {}", broken.len(), broken.join("; "));
+    suite.holds("every_life_completes_while_the_daemon_is_killed", broken.is_empty(), seen);
+    suite.holds("lives_were_led_and_daemons_killed", lived >= CLIENTS && deaths > 10, format!("{lived} and {deaths}"));
+    let client = node.client();
+    let left = (client.pods().await?.len(), client.containers().await?.len());
+    suite.holds("no_pod_is_left", left == (0, 0), format!("{left:?}"));
+    // The daemon of the look before was another one, with the same needs.
+    suite.nothing_is_left("nothing_is_left_after_all_deaths", &node, &before).await;
+    Ok(())
+}
+
+async fn one_after_another(
+    liver: &mut Liver,
+    places: &Node,
+    number: usize,
+    stop: &AtomicBool,
+) -> Result<(usize, Effort)> {
+    let (mut count, mut effort) = (0, Effort::default());
+    while !stop.load(Ordering::Relaxed) {
+        let spent = liver.live(places, &format!("killed-{number}-{count}")).await?;
+        effort.requests += spent.requests;
+        effort.retries += spent.retries;
+        count += 1;
+    }
+    Ok((count, effort))
+}
+
+/// Kills and starts the daemon until the time is over; tells how often.
+async fn kill(suite: &Suite, node: &mut Node) -> Result<usize> {
+    let mut random = suite.random();
+    let end = Instant::now() + if suite.long { LONG } else { SHORT };
+    let mut deaths = 0;
+    while Instant::now() < end {
+        tokio::time::sleep(random.milliseconds(KILL_AFTER_MS)).await;
+        node.kill()?;
+        deaths += 1;
+        // A start that is cut short is a death like any other.
+        if random.once_in(4) {
+            node.spawn()?;
+            tokio::time::sleep(random.milliseconds(1..80)).await;
+            node.kill()?;
+            deaths += 1;
+        }
+        node.start().await?;
+    }
+    Ok(deaths)
+}
