@@ -62,6 +62,11 @@ impl Layer {
         })
     }
 
+    /// Tells that an image has or had it.
+    pub fn mark_named(&self) {
+        self.named.store(true, Ordering::Relaxed);
+    }
+
     fn is_past_grace(&self, now: Timestamp) -> bool {
         let grace = i64::try_from(UNNAMED_LAYER_GRACE.as_nanos()).unwrap_or(i64::MAX);
         self.named.load(Ordering::Relaxed) || now.nanos() - self.record.committed_at.nanos() > grace
@@ -267,7 +272,7 @@ impl Catalogue {
         let next = Arc::new(Snapshot::build(&state.layers, &state.images, &state.references, &self.pinned));
         for layer in state.images.values().flat_map(|known| &known.record.layers) {
             if let Some(layer) = layer.find_in(&state.layers) {
-                layer.named.store(true, Ordering::Relaxed);
+                layer.mark_named();
             }
         }
         *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = next;

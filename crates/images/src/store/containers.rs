@@ -111,7 +111,10 @@ impl Containers {
             let mut owner = Owner::default();
             for number in numbers_in(&entry.path())? {
                 match by_number.get(&number) {
-                    Some(layer) => owner.layers.push(Arc::clone(layer)),
+                    Some(layer) => {
+                        layer.mark_named();
+                        owner.layers.push(Arc::clone(layer));
+                    }
                     None => drop(unrecorded.insert(number)),
                 }
             }

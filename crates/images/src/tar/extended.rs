@@ -136,6 +136,7 @@ fn time(value: &[u8]) -> Option<Time> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::record;
     use super::*;
 
     fn read(data: &[u8]) -> Result<Overrides, RecordError> {
@@ -145,7 +146,8 @@ mod tests {
 
     #[test]
     fn records_override_what_they_name() {
-        let overrides = read(b"12 path=a/b\n17 mtime=-1.250\n11 size=12\n20 SCHILY.xattr.u=\x00x\n").unwrap();
+        let records = [("path", &b"a/b"[..]), ("mtime", b"-1.250"), ("size", b"12"), ("SCHILY.xattr.u", b"\0x")];
+        let overrides = read(&records.map(|(key, value)| record(key, value)).concat()).unwrap();
         assert_eq!(overrides.path.as_deref(), Some(&b"a/b"[..]));
         assert_eq!(overrides.modified, Some(Time { seconds: -2, nanos: 750_000_000 }));
         assert_eq!(overrides.size, Some(12));

@@ -24,7 +24,7 @@ mod path;
 mod remove;
 mod settle;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 mod union;
 mod whiteouts;
 
