@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cradle_domain::lifecycle::Admission;
 use cradle_domain::lifecycle::container::{self as lifecycle, ContainerEvent, ContainerRequest, ContainerState};
 use cradle_domain::{Class, ContainerId, Failure, PodId, Signal, Timestamp};
-use cradle_executor::plan::ContainerPlan;
+use cradle_executor::plan::{ContainerPlan, ExecPlan};
 use cradle_shim::protocol::Exit;
 use tokio::sync::{OnceCell, watch};
 
@@ -32,7 +32,7 @@ pub(crate) struct Container {
     /// Made once, before the first start.
     pub plan: OnceCell<Arc<ContainerPlan>>,
     /// Made once, by the first exec: later ones only change arguments and terminal.
-    pub process: OnceCell<oci_spec::runtime::Process>,
+    pub exec_plan: OnceCell<ExecPlan>,
     inner: Mutex<Inner>,
     state_changes: watch::Sender<ContainerState>,
 }
@@ -97,7 +97,7 @@ impl Container {
             cgroup: record.cgroup,
             lane: tokio::sync::Mutex::default(),
             plan: OnceCell::new(),
-            process: OnceCell::new(),
+            exec_plan: OnceCell::new(),
             state_changes: watch::Sender::new(record.state),
             inner: Mutex::new(Inner {
                 started_at: record.started_at,

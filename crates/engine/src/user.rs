@@ -69,6 +69,8 @@ impl Accounts {
             Some(group) => self.gid(group)?,
             None => entry.as_ref().map_or(0, |entry| entry.gid),
         };
+        let home = entry.as_ref().map(|entry| entry.home.clone()).filter(|home| home.starts_with('/'));
+        let home = home.unwrap_or_else(|| "/".to_owned());
         let mut additional: Vec<u32> = match security.groups_policy {
             GroupsPolicy::Merge => entry.map(|entry| self.groups_of(&entry.name)).unwrap_or_default(),
             GroupsPolicy::Strict => Vec::new(),
@@ -81,7 +83,7 @@ impl Accounts {
         additional.push(gid);
         additional.sort_unstable();
         additional.dedup();
-        Ok(ContainerUser { uid, gid, additional_gids: additional })
+        Ok(ContainerUser { uid, gid, additional_gids: additional, home })
     }
 
     /// The entry with this name or, for a number, this id.
@@ -114,13 +116,15 @@ struct PasswdEntry {
     name: String,
     uid: u32,
     gid: u32,
+    home: String,
 }
 
 impl PasswdEntry {
     fn parse(line: &str) -> Option<Self> {
         let mut fields = line.trim().split(':');
         let (name, _password, uid, gid) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-        Some(PasswdEntry { name: name.to_owned(), uid: uid.parse().ok()?, gid: gid.parse().ok()? })
+        let home = fields.nth(1).unwrap_or_default().to_owned();
+        Some(PasswdEntry { name: name.to_owned(), uid: uid.parse().ok()?, gid: gid.parse().ok()?, home })
     }
 }
 

@@ -77,6 +77,9 @@ pub struct ContainerUser {
     pub uid: u32,
     pub gid: u32,
     pub additional_gids: Vec<u32>,
+    /// From the image's `/etc/passwd`, for `HOME`.
+    #[serde(default)]
+    pub home: String,
 }
 
 /// One image at one moment.

@@ -90,7 +90,7 @@ fn container_view(state: ContainerState) -> ContainerView {
         stop_signal: Signal::parse("SIGRTMIN+3").unwrap(),
         log_path: "/var/log/pods/x/nginx/3.log".to_owned(),
         log_lost_bytes: 0,
-        user: ContainerUser { uid: 101, gid: 102, additional_gids: vec![103] },
+        user: ContainerUser { uid: 101, gid: 102, additional_gids: vec![103], home: "/".into() },
         cgroup: "/kubepods/p/x/c".to_owned(),
         writable_layer: PathBuf::from("/var/lib/cradle/upper"),
     }

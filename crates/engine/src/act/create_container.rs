@@ -57,6 +57,10 @@ async fn build(
         return Err(Failure::new(Class::Exhausted, text));
     }
     let spec = &creation.spec;
+    if spec.security.privileged && !pod.spec.privileged {
+        let text = "a privileged container needs a privileged pod sandbox";
+        return Err(Failure::new(Class::Invalid, text));
+    }
     let image = core.ports.images.find(&spec.image.image).ok_or_else(|| no_image(&spec.image.image))?;
     let user = user::resolve(&core, spec, &image).await?;
     let record = record(&pod, &creation, &image, user)?;

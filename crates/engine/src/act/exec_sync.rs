@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use cradle_domain::lifecycle::container::ContainerRequest;
 use cradle_domain::{Class, Failure};
-use cradle_executor::plan::ExecPlan;
 use cradle_shim::protocol::{ExecId, ExecIo, Exit, Request, Scope, StartExec, Target};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
@@ -19,7 +18,7 @@ use crate::container::Container;
 use crate::engine::{Core, ExecOutput};
 use crate::pod::Pod;
 use crate::ports::ShimLink;
-use crate::{limits, oci, request};
+use crate::{limits, request};
 
 /// How much is read at once.
 const READ_BYTES: usize = 16 * 1024;
@@ -37,7 +36,7 @@ pub(crate) async fn exec_sync(
     let doing = |failure: Failure| failure.context(format!("executing {:?} in container {}", command[0], container.id));
     let pod = core.pod_of(&container)?;
     let link = pod.shim()?;
-    let plan = plan(core, &pod, &container, &command).await.map_err(doing)?;
+    let plan = start_container::exec_plan(core, &pod, &container, &command, false).await.map_err(doing)?;
     let (stdout, stdout_end) = open_pipe().map_err(no_pipe).map_err(doing)?;
     let (stderr, stderr_end) = open_pipe().map_err(no_pipe).map_err(doing)?;
     let (exec, ended) = pod.begin_exec();
@@ -51,15 +50,6 @@ pub(crate) async fn exec_sync(
     let running = Running { pod, link, container: container.clone(), exec, ended: false };
     running.link.call(&request::current(), start, vec![stdout_end, stderr_end]).await.map_err(doing)?;
     running.outcome(stdout, stderr, ended, timeout).await.map_err(doing)
-}
-
-/// The exec's plan: the container's own process with other arguments.
-async fn plan(core: &Core, pod: &Pod, container: &Container, command: &[String]) -> Result<ExecPlan, Failure> {
-    let of = start_container::planned(core, pod, container).await?;
-    let process = container.process.get_or_try_init(|| async { oci::exec_process(core, pod, container) });
-    let mut process = process.await?.clone();
-    process.set_args(Some(command.to_vec())).set_terminal(Some(false));
-    Ok(cradle_executor::plan::exec(&process, &of, &core.settings.facts)?)
 }
 
 /// Its end that is read from here does not block; the process's does, as programs expect.

@@ -48,7 +48,7 @@ fn stopped(id: &PodId) -> Failure {
 
 /// What no machine can do.
 fn check(spec: &PodSpec) -> Result<(), Failure> {
-    if !matches!(spec.handler.as_str(), "" | "cradle" | "runc") {
+    if !matches!(spec.handler.as_str(), "" | "cradle") {
         let text = format!("the runtime handler {:?} is not configured", spec.handler);
         return Err(Failure::new(Class::NotFound, text).with_hint("this node has the handlers \"\" and \"cradle\""));
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use cradle_domain::lifecycle::container::{ContainerRequest, ContainerState};
 use cradle_domain::lifecycle::pod::PodRequest;
 use cradle_domain::{Class, Failure};
-use cradle_executor::plan::{self, ContainerPlan, PlanContext, Rootfs};
+use cradle_executor::plan::{self, ContainerPlan, ExecPlan, PlanContext, Rootfs};
 use cradle_shim::protocol::{ContainerIo, Reply, Request, StartContainer};
 
 use crate::container::Container;
@@ -78,6 +78,23 @@ pub(crate) async fn planned(core: &Core, pod: &Pod, container: &Container) -> Re
     // Preparing again gives what is there already.
     let root = core.ports.images.prepare(&container.id, &container.image.id).await?;
     plan(core, pod, container, root).await
+}
+
+/// The plan of one more process: that of the container's first exec with another command.
+pub(crate) async fn exec_plan(
+    core: &Core,
+    pod: &Pod,
+    container: &Container,
+    command: &[String],
+    terminal: bool,
+) -> Result<ExecPlan, Failure> {
+    let prepared = container.exec_plan.get_or_try_init(|| async {
+        let of = planned(core, pod, container).await?;
+        let mut process = oci::exec_process(core, pod, container)?;
+        process.set_terminal(Some(false));
+        Ok::<_, Failure>(plan::exec(&process, &of, &core.settings.facts)?)
+    });
+    Ok(prepared.await?.with_command(command, terminal)?)
 }
 
 /// Plans the container on its root file system.

@@ -73,6 +73,7 @@ fn environment(inputs: &Inputs<'_>) -> Result<Vec<String>, Failure> {
     if !inputs.hostname.is_empty() {
         put(format!("HOSTNAME={}", inputs.hostname));
     }
+    put(format!("HOME={}", inputs.user.home));
     inputs.image.env.iter().filter(|variable| variable.contains('=')).for_each(|variable| put(variable.clone()));
     for (name, value) in &inputs.container.env {
         let value = String::from_utf8(value.clone()).map_err(|_| {

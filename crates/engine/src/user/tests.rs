@@ -47,6 +47,15 @@ fn the_images_user_counts_when_the_request_names_none() {
 }
 
 #[test]
+fn the_home_is_that_of_the_account() {
+    let accounts = Accounts { passwd: "redis:x:999:1000:a gecos:/data:/bin/sh\nodd:x:7:7::relative:\n".into(), group: String::new() };
+    for (user, home) in [("redis", "/data"), ("999", "/data"), ("odd", "/"), ("5", "/")] {
+        let wish = Wish { user: user.into(), group: None };
+        assert_eq!(accounts.user(&wish, &security()).unwrap().home, home, "{user}");
+    }
+}
+
+#[test]
 fn the_request_counts_before_the_image() {
     let asked = ContainerSecurity { run_as_user: Some(1000), run_as_group: Some(2000), ..security() };
     assert_eq!(resolve_in(&asked, "redis"), Ok((1000, 2000, vec![2000])));
