@@ -10,7 +10,7 @@ answers() { curl -sf --noproxy '*' -o /dev/null "http://$1/v2/"; }
 ours() { # ours STORE: the pid of the registry that start has started, if it runs
     local pid
     pid=$(cat "$1/registry.pid" 2>/dev/null) || return 1
-    tr '\0' ' ' < "/proc/$pid/cmdline" 2>/dev/null | grep -qF "serve $1/registry.yml" && echo "$pid"
+    [[ $(tr '\0' ' ' < "/proc/$pid/cmdline" 2>/dev/null) = *"serve $1/registry.yml "* ]] && echo "$pid"
 }
 
 start() {

@@ -23,8 +23,9 @@ pod_address() { cradle exec web cat /etc/hosts | awk '$1 ~ /^[0-9]+\./ && $1 !~ 
 shims() { pgrep -x cradle-shim; }
 shim_outlives() { local before; before=$(shims); "$@" && [[ -n $before && $(shims) = "$before" ]]; }
 answers() { cradle version; }
-logs_have_the_request() { cradle logs web | grep -q 'GET / '; }
-no_cgroup_left() { ! find /sys/fs/cgroup -type d | grep -qE '[0-9a-f]{64}'; }
+# Not grep -q: it leaves before the other has written all.
+logs_have_the_request() { cradle logs web | grep 'GET / '; }
+no_cgroup_left() { [[ -z $(find /sys/fs/cgroup -type d | grep -E '[0-9a-f]{64}') ]]; }
 no_mount_left() { ! grep -qE ' /(run|var/lib)/cradle/[^ ]*[0-9a-f]{64}' /proc/self/mountinfo; }
 limit_is_set() { cradle exec web cat /sys/fs/cgroup/memory.max; }
 
