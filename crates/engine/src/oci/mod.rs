@@ -146,8 +146,11 @@ fn namespaces(inputs: &Inputs<'_>) -> Vec<LinuxNamespace> {
     let pods = || Some(PathBuf::from(POD_NAMESPACE));
     let mut all = vec![own(LinuxNamespaceType::Mount, None), own(LinuxNamespaceType::Cgroup, None)];
     match &inputs.container.security.pid {
-        NamespaceMode::Container => all.push(own(LinuxNamespaceType::Pid, None)),
-        NamespaceMode::Pod => all.push(own(LinuxNamespaceType::Pid, pods())),
+        // A pod whose containers have one each has none to share.
+        NamespaceMode::Pod if inputs.pod.namespaces.pid == NamespaceMode::Pod => {
+            all.push(own(LinuxNamespaceType::Pid, pods()));
+        }
+        NamespaceMode::Container | NamespaceMode::Pod => all.push(own(LinuxNamespaceType::Pid, None)),
         NamespaceMode::Target(_) => all.push(own(LinuxNamespaceType::Pid, inputs.target_pid.clone())),
         NamespaceMode::Node => {}
     }

@@ -1,3 +1,5 @@
+//! Accounts of an image, and who runs as what.
+
 use super::*;
 use crate::spec::{Capabilities, NamespaceMode, Profile};
 

@@ -1,3 +1,5 @@
+//! Records through a restart, a crash and a reboot.
+
 use std::collections::BTreeMap;
 
 use cradle_domain::lifecycle::pod::PodState;
