@@ -2,20 +2,21 @@
 
 use std::io::{IsTerminal, stderr};
 
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::{Format, Log, LogFilter};
 
 /// Changes what is logged while the daemon runs.
 pub struct LogControl {
-    filter: reload::Handle<EnvFilter, Registry>,
+    filter: reload::Handle<Targets, Registry>,
 }
 
 /// Starts logging; panics are logged as well.
 pub fn start(config: &Log) -> LogControl {
-    let (filter, handle) = reload::Layer::new(EnvFilter::new(config.level.as_str()));
+    let (filter, handle) = reload::Layer::new(config.level.targets());
     let lines = fmt::layer().with_writer(stderr);
     let lines: Box<dyn Layer<_> + Send + Sync> = match config.format {
         Format::Text => Box::new(lines.with_ansi(stderr().is_terminal())),
@@ -29,7 +30,7 @@ pub fn start(config: &Log) -> LogControl {
 impl LogControl {
     /// Logs by `filter` from now on.
     pub fn set(&self, filter: &LogFilter) {
-        if let Err(error) = self.filter.reload(EnvFilter::new(filter.as_str())) {
+        if let Err(error) = self.filter.reload(filter.targets()) {
             tracing::error!(%error, "cannot change the log level");
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+use tracing_subscriber::filter::Targets;
 
 use cradle_domain::Classified;
 use cradle_network::bridge::subnet::{Subnet, SubnetError};
@@ -310,7 +311,7 @@ impl Setting for Format {
     }
 }
 
-/// What is logged: directives of `tracing_subscriber::EnvFilter`.
+/// What is logged: directives of `tracing_subscriber::filter::Targets`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogFilter(String);
 
@@ -319,8 +320,9 @@ impl LogFilter {
         LogFilter("info".to_owned())
     }
 
-    pub fn as_str(&self) -> &str {
-        &self.0
+    pub fn targets(&self) -> Targets {
+        // The text was read once already.
+        self.0.parse().unwrap_or_default()
     }
 }
 
@@ -329,7 +331,7 @@ impl Setting for LogFilter {
 
     fn from_value(value: Value) -> Result<Self, String> {
         let directives = text(value)?;
-        match tracing_subscriber::EnvFilter::try_new(&directives) {
+        match directives.parse::<Targets>() {
             Ok(_) => Ok(LogFilter(directives)),
             Err(error) => Err(format!("{directives:?} is no log filter: {error}")),
         }

@@ -60,13 +60,13 @@ fn working_dir(field: Field<'_>, path: String) -> Result<String, InvalidField> {
 }
 
 /// Values are bytes for the kernel; the CRI says text.
-fn environment(field: Field<'_>, variable: v1::KeyValue) -> Result<(String, Vec<u8>), InvalidField> {
+fn environment(field: Field<'_>, variable: v1::KeyValue) -> Result<(String, String), InvalidField> {
     let key_field = field.at("key");
     let key = key_field.c_string(key_field.nonempty(variable.key)?)?;
     if key.contains('=') {
         return Err(key_field.invalid(key, "the name of a variable has no '='"));
     }
-    Ok((key, field.at("value").c_string(variable.value)?.into_bytes()))
+    Ok((key, field.at("value").c_string(variable.value)?))
 }
 
 /// A qualified name, "vendor/class=device" (CDI specification, SPEC.md, Kinds).

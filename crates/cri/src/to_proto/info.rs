@@ -57,7 +57,7 @@ fn pod_namespaces(spec: &PodSpec, pid: Option<i32>) -> Vec<Value> {
 pub fn container_info(view: &ContainerView) -> Info {
     let mut config = specification(&*view.spec);
     if let Some(config) = config.as_object_mut() {
-        let env = view.spec.env.iter().map(|(key, value)| format!("{key}={}", String::from_utf8_lossy(value)));
+        let env = view.spec.env.iter().map(|(key, value)| format!("{key}={value}"));
         config.insert("env".to_owned(), env.collect());
     }
     let info = json!({

@@ -27,7 +27,7 @@ pub(super) fn build(inputs: &Inputs<'_>) -> Result<Process, Failure> {
         .set_terminal(Some(inputs.container.terminal))
         .set_user(user)
         .set_args(Some(arguments(inputs)?))
-        .set_env(Some(environment(inputs)?))
+        .set_env(Some(environment(inputs)))
         .set_cwd(working_dir(inputs).into())
         .set_capabilities(Some(capabilities::sets(security)?))
         .set_rlimits(Some(vec![open_files]))
@@ -57,7 +57,7 @@ fn working_dir<'a>(inputs: &'a Inputs<'_>) -> &'a str {
 }
 
 /// The image's variables, then the runtime's, then the request's; a later one replaces an earlier one of its name.
-fn environment(inputs: &Inputs<'_>) -> Result<Vec<String>, Failure> {
+fn environment(inputs: &Inputs<'_>) -> Vec<String> {
     let mut variables: Vec<String> = Vec::new();
     let mut put = |variable: String| {
         let name_end = variable.find('=').map_or(variable.len(), |at| at + 1);
@@ -76,12 +76,9 @@ fn environment(inputs: &Inputs<'_>) -> Result<Vec<String>, Failure> {
     put(format!("HOME={}", inputs.user.home));
     inputs.image.env.iter().filter(|variable| variable.contains('=')).for_each(|variable| put(variable.clone()));
     for (name, value) in &inputs.container.env {
-        let value = String::from_utf8(value.clone()).map_err(|_| {
-            Failure::new(Class::Invalid, format!("the value of the environment variable {name:?} is not UTF-8"))
-        })?;
         put(format!("{name}={value}"));
     }
-    Ok(variables)
+    variables
 }
 
 fn apparmor(security: &ContainerSecurity) -> Option<String> {

@@ -18,8 +18,7 @@ pub struct ContainerSpec {
     /// Replaces the image's command.
     pub args: Vec<String>,
     pub working_dir: String,
-    /// Values are bytes: only the OCI specification wants text.
-    pub env: Vec<(String, Vec<u8>)>,
+    pub env: Vec<(String, String)>,
     pub mounts: Vec<Mount>,
     pub devices: Vec<Device>,
     /// Qualified CDI names.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cradle_domain::lifecycle::pod::PodState;
 use cradle_domain::{PodId, Timestamp};
-use cradle_engine::ports::{PodRecord, Records};
+use cradle_engine::ports::{ContainerRecord, PodRecord, Records};
 use cradle_engine::spec::{Dns, GroupsPolicy, NamespaceMode, PodNamespaceModes, PodSpec, Profile};
 
 use super::*;
@@ -103,4 +103,18 @@ fn records_of_an_earlier_boot_are_told_as_such() {
     assert!(loaded.rebooted);
     assert_eq!(loaded.pods, [pod(1)]);
     assert!(!block_on(Store::open(state.path(), "boot 2").unwrap().load()).rebooted);
+}
+
+/// One record of every kind as version 1 wrote it, with every field filled in.
+const POD_V1: &str = include_str!("../../tests/v1/pod");
+const CONTAINER_V1: &str = include_str!("../../tests/v1/container");
+
+#[test]
+fn records_of_version_1_are_read_for_ever() {
+    let pod: PodRecord = form::decode(POD, POD_V1.as_bytes()).unwrap();
+    assert_eq!((pod.spec.name.as_str(), pod.state, pod.addresses.len()), ("web", PodState::Ready, 1));
+    let container: ContainerRecord = form::decode(CONTAINER, CONTAINER_V1.as_bytes()).unwrap();
+    assert_eq!(container.pod, pod.id);
+    assert_eq!(container.exit.map(|exit| (exit.code, exit.oom_killed)), Some((137, true)));
+    assert_eq!(container.spec.env, [("A".to_owned(), "b".to_owned())]);
 }
