@@ -30,6 +30,8 @@ pub const OPEN_FOLDERS_MAX: usize = 32;
 /// Nesting that is removed with one descriptor for each level; what is deeper is moved up first.
 pub const REMOVE_DEPTH_MAX: usize = 64;
 
+/// Pulls under way; further ones wait. Each holds its documents in memory.
+pub const PULLS_MAX: usize = 64;
 /// Pieces of a blob between the network and the inflating thread.
 pub const FETCHED_PIECES_MAX: usize = 8;
 /// Pieces of a layer's archive between the inflating and the unpacking thread.

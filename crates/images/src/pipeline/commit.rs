@@ -31,7 +31,13 @@ pub async fn commit(
     let digest = identity.diff_id.clone();
     let failed = |problem| LayerError { layer: digest.clone(), problem };
     let Unpacked { staged, grown, blob, since } = layer.into_inner();
-    let blob_bytes = blob.map_or(Ok(0), super::keep::KeptBlob::finish).map_err(|e| failed(LayerProblem::Stage(e)))?;
+    let blob_bytes = match blob {
+        Some(blob) => tokio::task::spawn_blocking(move || blob.finish())
+            .await
+            .map_err(|_panicked| failed(LayerProblem::Lost))?
+            .map_err(|error| failed(LayerProblem::Stage(error)))?,
+        None => 0,
+    };
     workshop.syncer.sync(since).await.map_err(|e| failed(LayerProblem::Sync(e)))?;
     let record = LayerRecord {
         number: staged.number(),

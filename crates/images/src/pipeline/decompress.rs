@@ -31,6 +31,7 @@ impl Classified for InflateError {
     fn class(&self) -> Class {
         match self {
             InflateError::OtherCompression { .. } | InflateError::TooLarge { .. } => Class::Invalid,
+            InflateError::Damaged(error) if error.kind() == io::ErrorKind::StorageFull => Class::Exhausted,
             InflateError::Damaged(_) => Class::Corrupt,
             InflateError::Unwanted => Class::Bug,
         }
@@ -40,6 +41,9 @@ impl Classified for InflateError {
         match self {
             InflateError::TooLarge { .. } => {
                 Some("raise the limit in the configuration if the image is to be trusted".into())
+            }
+            InflateError::Damaged(error) if error.kind() == io::ErrorKind::StorageFull => {
+                Some("free space on the file system of the image store and pull again".into())
             }
             _ => Some("the image in the registry is malformed; build and push it again".into()),
         }

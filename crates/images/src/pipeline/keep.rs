@@ -67,7 +67,7 @@ impl<R: BufRead> BufRead for Keeping<R> {
         if self.written == 0
             && let Some(file) = self.blob.as_mut().and_then(|blob| blob.file.as_mut())
         {
-            file.write_all(available)?;
+            file.write_all(available).map_err(|error| io::Error::new(error.kind(), KeepError(error)))?;
             self.written = available.len();
         }
         Ok(available)
@@ -88,6 +88,10 @@ impl<R: BufRead> Read for Keeping<R> {
         Ok(count)
     }
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("the blob cannot be kept")]
+struct KeepError(#[source] io::Error);
 
 /// A kept blob as a source of itself; the registry is its other origin.
 pub struct StoredBlob {

@@ -12,7 +12,7 @@ use super::fetch::{FetchError, fetch};
 use super::keep::{Keeping, KeptBlob, StoredBlob};
 use super::pieces::Pieces;
 use super::stage::Staged;
-use super::sync::{SyncError, SyncTicket};
+use super::sync::SyncError;
 use super::unpack::{Unpacked, unpack};
 use super::verify::{Digesting, Sum, Verified, VerifyError, check_blob, verify_archive};
 use crate::limits::{FETCHED_PIECES_MAX, INFLATED_PIECES_MAX};
@@ -123,10 +123,11 @@ async fn attempt(
     board: &Board,
 ) -> Result<Fetched, LayerProblem> {
     let LayerDescriptor { digest, size, .. } = &job.descriptor;
-    let begun = begin(job, workshop).map_err(LayerProblem::Stage)?;
-    let since = begun.since;
+    let since = workshop.syncer.ticket();
     let (fetched_to, fetched) = mpsc::channel(FETCHED_PIECES_MAX);
-    let threads = begun.start(Pieces::new(fetched)).map_err(LayerProblem::Stage)?;
+    let (begun_job, begun_workshop) = (job.clone(), Arc::clone(workshop));
+    let threads = tokio::task::spawn_blocking(move || begin(&begun_job, &begun_workshop, Pieces::new(fetched))).await;
+    let threads = threads.map_err(|_panicked| LayerProblem::Lost)?.map_err(LayerProblem::Stage)?;
     let fetching = fetch(blob, digest, *size, fetched_to, board).await;
     // With the sender gone the threads come to their end, whatever happened.
     let inflated = threads.inflating.await.map_err(|_gone| LayerProblem::Lost)?;
@@ -137,16 +138,6 @@ async fn attempt(
     verify_archive(unpacked, &job.diff_id, &archive).map_err(LayerProblem::Verify)
 }
 
-/// What a layer needs before its first byte.
-struct Begun {
-    job: LayerJob,
-    staged: Staged,
-    blob: Option<KeptBlob>,
-    since: SyncTicket,
-    limit: u64,
-    umask: u32,
-}
-
 struct Threads {
     inflating: oneshot::Receiver<(Inflated, Option<KeptBlob>)>,
     unpacking: oneshot::Receiver<UnpackEnd>,
@@ -155,35 +146,27 @@ struct Threads {
 /// The folder comes back in any case.
 type UnpackEnd = (Staged, Result<(Grown, Sum), TreeError>);
 
-fn begin(job: &LayerJob, workshop: &Arc<Workshop>) -> io::Result<Begun> {
-    let since = workshop.syncer.ticket();
+/// Makes a place for the layer and starts its threads.
+fn begin(job: &LayerJob, workshop: &Arc<Workshop>, fetched: Pieces) -> io::Result<Threads> {
     let staged = workshop.stage()?;
     let path = workshop.layout.blob(&job.descriptor.digest);
     let blob = if workshop.keep_blobs { Some(KeptBlob::create(path, staged.number())?) } else { None };
-    let (limit, umask) = (workshop.max_unpacked_bytes, workshop.umask);
-    Ok(Begun { job: job.clone(), staged, blob, since, limit, umask })
-}
-
-impl Begun {
-    fn start(self, fetched: Pieces) -> io::Result<Threads> {
-        let Begun { job, staged, blob, limit, umask, since: _ } = self;
-        let (inflated_to, inflated) = mpsc::channel(INFLATED_PIECES_MAX);
-        let (tell_inflating, inflating) = oneshot::channel();
-        let (tell_unpacking, unpacking) = oneshot::channel();
-        let format = job.descriptor.format;
-        // A pull that was given up takes no answers; what they own cleans up after itself.
-        thread::Builder::new().name("layer-inflate".into()).spawn(move || {
-            let mut kept = Keeping::new(fetched, blob);
-            let result = inflate(Digesting::new(&mut kept), format, &inflated_to, limit);
-            drop(inflated_to);
-            let _ = tell_inflating.send((result, kept.take_blob()));
-        })?;
-        thread::Builder::new().name("layer-unpack".into()).spawn(move || {
-            let result = unpack(Digesting::new(Pieces::new(inflated)), &staged, umask);
-            let _ = tell_unpacking.send((staged, result));
-        })?;
-        Ok(Threads { inflating, unpacking })
-    }
+    let (format, limit, umask) = (job.descriptor.format, workshop.max_unpacked_bytes, workshop.umask);
+    let (inflated_to, inflated) = mpsc::channel(INFLATED_PIECES_MAX);
+    let (tell_inflating, inflating) = oneshot::channel();
+    let (tell_unpacking, unpacking) = oneshot::channel();
+    // A pull that was given up takes no answers; what they own cleans up after itself.
+    thread::Builder::new().name("layer-inflate".into()).spawn(move || {
+        let mut kept = Keeping::new(fetched, blob);
+        let result = inflate(Digesting::new(&mut kept), format, &inflated_to, limit);
+        drop(inflated_to);
+        let _ = tell_inflating.send((result, kept.take_blob()));
+    })?;
+    thread::Builder::new().name("layer-unpack".into()).spawn(move || {
+        let result = unpack(Digesting::new(Pieces::new(inflated)), &staged, umask);
+        let _ = tell_unpacking.send((staged, result));
+    })?;
+    Ok(Threads { inflating, unpacking })
 }
 
 /// How the stages ended.

@@ -84,16 +84,19 @@ impl ImageLayer {
 
 impl Catalogue {
     /// Takes over what the database holds; layers whose folders are missing or changed are left out.
-    pub fn new(database: Database, contents: Contents, layout: Layout, pinned: Pinned) -> Self {
+    pub fn new(database: Database, contents: Contents, layout: Layout, pinned: Pinned) -> Result<Self, DatabaseError> {
         let mut state = State { references: contents.references.into_iter().collect(), ..State::default() };
+        let mut damaged = Vec::new();
         for (key, record) in contents.layers {
             let layer = Layer::new(key.clone(), record, &layout);
             if layer.is_whole() {
                 state.layers.insert(key, layer);
             } else {
                 tracing::error!(layer = %key, path = %layer.path.display(), "a layer is missing or damaged; the next pull of its images fetches it again");
+                damaged.push(layer.key.clone());
             }
         }
+        database.remove_layers(&damaged)?;
         for (id, record, config) in contents.images {
             match known_image(record, &config) {
                 Ok(known) => drop(state.images.insert(id, known)),
@@ -109,7 +112,7 @@ impl Catalogue {
             snapshot: RwLock::default(),
         };
         catalogue.publish(&mut catalogue.state());
-        catalogue
+        Ok(catalogue)
     }
 
     /// The images at this moment.
@@ -162,8 +165,19 @@ impl Catalogue {
         Ok(layer)
     }
 
-    pub fn add_image(&self, image: NewImage, config: Arc<ImageConfig>, config_bytes: u64) -> Result<(), DatabaseError> {
+    pub fn add_image(
+        &self,
+        mut image: NewImage,
+        config: Arc<ImageConfig>,
+        config_bytes: u64,
+    ) -> Result<(), DatabaseError> {
         let _writing = self.writing();
+        // An image can be reached through several indexes; all are kept as long as it is.
+        if let Some(known) = self.state().images.get(&image.id) {
+            let earlier = known.record.documents.iter().filter(|digest| !image.record.documents.contains(digest));
+            let earlier: Vec<Digest> = earlier.cloned().collect();
+            image.record.documents.splice(0..0, earlier);
+        }
         self.database.insert_image(&image)?;
         let NewImage { id, record, references, .. } = image;
         let mut state = self.state();
@@ -175,8 +189,13 @@ impl Catalogue {
 
     pub fn add_references(&self, references: Vec<(String, ReferenceRecord)>) -> Result<(), DatabaseError> {
         let _writing = self.writing();
-        let is_known = references.iter().all(|(name, record)| self.state().references.get(name) == Some(record));
-        if is_known {
+        let is_wanted = |state: &State| {
+            references.iter().any(|(name, record)| {
+                // The image may have been removed meanwhile; names of nothing are of no use.
+                state.references.get(name) != Some(record) && state.images.contains_key(&record.image)
+            })
+        };
+        if !is_wanted(&self.state()) {
             return Ok(());
         }
         self.database.insert_references(&references)?;
@@ -193,12 +212,9 @@ impl Catalogue {
             let state = self.state();
             let names = state.references.iter().filter(|(_, reference)| reference.image == *id);
             let references: Vec<String> = names.map(|(name, _)| name.clone()).collect();
-            let manifests = references.iter().filter_map(|name| Digest::parse(name.split_once('@')?.1).ok());
-            let mut documents: Vec<Digest> = manifests.chain([id.clone()]).collect();
-            match state.images.get(id) {
-                Some(known) => documents.push(known.record.manifest.clone()),
-                None if references.is_empty() => return Ok(()),
-                None => {}
+            let documents = state.images.get(id).map(|known| known.record.documents.clone()).unwrap_or_default();
+            if documents.is_empty() && references.is_empty() {
+                return Ok(());
             }
             OldImage { id: id.clone(), references, documents }
         };
@@ -275,7 +291,9 @@ impl Catalogue {
                 layer.mark_named();
             }
         }
-        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = next;
+        let previous = std::mem::replace(&mut *self.snapshot.write().unwrap_or_else(PoisonError::into_inner), next);
+        // Freed when no reader is kept waiting.
+        drop(previous);
     }
 
     fn writing(&self) -> MutexGuard<'_, ()> {

@@ -39,6 +39,16 @@ struct Owner {
     measured: Option<(Instant, Usage)>,
 }
 
+impl Owner {
+    fn hold(&mut self, layers: &[Arc<Layer>]) {
+        for layer in layers {
+            if !self.layers.iter().any(|held| Arc::ptr_eq(held, layer)) {
+                self.layers.push(Arc::clone(layer));
+            }
+        }
+    }
+}
+
 /// A container does not get its layers.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
@@ -237,7 +247,7 @@ impl Containers {
             }
         }
         // Held before it is written: the layers must not vanish in between.
-        self.known().entry(container.clone()).or_default().layers.extend(image.stack.iter().map(Arc::clone));
+        self.known().entry(container.clone()).or_default().hold(&image.stack);
         let numbers: String = image.stack.iter().map(|layer| format!("{}\n", layer.record.number)).collect();
         let path = folder.join(file);
         fs::write(&path, numbers).map_err(failed(&path))?;

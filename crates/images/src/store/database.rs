@@ -123,6 +123,9 @@ impl Database {
     }
 
     pub fn remove_layers(&self, keys: &[Digest]) -> Result<(), DatabaseError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
         self.write(|transaction| {
             let mut table = transaction.open_table(LAYERS)?;
             for key in keys {

@@ -34,6 +34,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cradle_domain::{Class, Classified, ContainerId, Digest, Failure, Reference, Timestamp};
 use cradle_engine::ports::{Act, Credentials, FilesystemUsage, ImageUsage, Images, PullRequest, RootFilesystem};
 use cradle_engine::view::ImageView;
+use tokio::sync::Semaphore;
 
 pub use catalogue::{Catalogue, Layer};
 pub use database::DatabaseError;
@@ -67,6 +68,8 @@ struct Inner {
     catalogue: Arc<Catalogue>,
     containers: Containers,
     pulls: Arc<Flights<PullKey, PullOutcome>>,
+    /// One for each pull that is under way.
+    pull_permits: Semaphore,
     /// By diff id.
     layers: Arc<Flights<Digest, LayerOutcome>>,
     /// By chain id.

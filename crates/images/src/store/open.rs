@@ -22,6 +22,7 @@ use super::read_file::FileCache;
 use super::trash::Trash;
 use super::workshop::{Workshop, umask};
 use super::{Inner, Store};
+use crate::limits::PULLS_MAX;
 use crate::manifest::Platform;
 use crate::pipeline::Syncer;
 use crate::source::Source;
@@ -99,8 +100,11 @@ impl Store {
         let trash = Arc::new(place("preparing", &layout.trash(), Trash::new(layout.trash(), wake))?);
         let root = place("opening", layout.root(), fs::File::open(layout.root()))?;
         let (database, contents) = open_database(&layout)?;
-        let recorded: HashSet<u64> = contents.layers.iter().map(|(_, record)| record.number).collect();
-        let catalogue = Arc::new(Catalogue::new(database, contents, layout.clone(), Pinned::new(&config.pinned)));
+        // The database's commits are durable in a file that is itself so.
+        place("syncing", layout.root(), cradle_sys::durable::sync_directory(&root))?;
+        let catalogue = Catalogue::new(database, contents, layout.clone(), Pinned::new(&config.pinned));
+        let catalogue = Arc::new(catalogue.map_err(OpenError::Database)?);
+        let recorded: HashSet<u64> = catalogue.layers().iter().map(|layer| layer.record.number).collect();
         let loaded = Containers::load(layout.clone(), &catalogue);
         let Found { containers, unrecorded } = place("reading", &layout.containers(), loaded)?;
         let cleared = clear_layers(&layout, &recorded, &unrecorded, &trash);
@@ -123,6 +127,7 @@ impl Store {
             catalogue,
             containers,
             pulls: Arc::default(),
+            pull_permits: Semaphore::new(PULLS_MAX),
             layers: Arc::default(),
             settlements: Arc::default(),
             files: Mutex::new(FileCache::default()),

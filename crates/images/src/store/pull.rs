@@ -150,11 +150,11 @@ struct Plan {
     id: Digest,
     /// The digest that the reference stands for.
     resolved: Digest,
-    manifest_digest: Digest,
     manifest: Manifest,
     config: Arc<ImageConfig>,
     config_bytes: u64,
     layers: Vec<ImageLayer>,
+    /// From the one that was resolved to the configuration.
     documents: Vec<(Digest, Bytes)>,
     origin: Arc<dyn Origin>,
 }
@@ -186,6 +186,7 @@ impl Inner {
 
 impl Pull {
     async fn run(&self) -> Result<Arc<ImageView>, PullProblem> {
+        let _permit = self.store.pull_permits.acquire().await;
         if let Some(view) = self.present().await? {
             return Ok(view);
         }
@@ -265,7 +266,7 @@ impl Pull {
             documents.push((digest.clone(), served.bytes));
             let choices = match document {
                 Document::Manifest(manifest) => {
-                    return self.plan_manifest(resolved, digest, manifest, documents, origin).await;
+                    return self.plan_manifest(resolved, manifest, documents, origin).await;
                 }
                 Document::Index(choices) => choices,
             };
@@ -280,7 +281,6 @@ impl Pull {
     async fn plan_manifest(
         &self,
         resolved: Digest,
-        manifest_digest: Digest,
         manifest: Manifest,
         mut documents: Vec<(Digest, Bytes)>,
         origin: Arc<dyn Origin>,
@@ -297,7 +297,7 @@ impl Pull {
             layers.push(ImageLayer { diff_id, chain_id, blob: descriptor.digest.clone() });
         }
         let config = Arc::new(config);
-        Ok(Plan { id, resolved, manifest_digest, manifest, config, config_bytes, layers, documents, origin })
+        Ok(Plan { id, resolved, manifest, config, config_bytes, layers, documents, origin })
     }
 
     /// The configuration's bytes: those here already, else from the source.
@@ -375,7 +375,10 @@ impl Pull {
         let image = NewImage {
             references: self.references(&plan.resolved, &plan.id),
             id: plan.id.clone(),
-            record: ImageRecord { manifest: plan.manifest_digest, layers: plan.layers },
+            record: ImageRecord {
+                documents: plan.documents.iter().map(|(digest, _)| digest.clone()).collect(),
+                layers: plan.layers,
+            },
             documents: plan.documents,
         };
         let (catalogue, config, config_bytes) = (Arc::clone(&self.store.catalogue), plan.config, plan.config_bytes);

@@ -51,8 +51,8 @@ impl RootTime {
 /// An image; its key is the digest of its configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageRecord {
-    /// The manifest that named the configuration.
-    pub manifest: Digest,
+    /// The documents that led to it and are kept with it: indexes, its manifest and, last, its configuration.
+    pub documents: Vec<Digest>,
     /// The base first.
     pub layers: Vec<ImageLayer>,
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,12 +45,15 @@ impl Trash {
         let _ = self.wake.try_send(());
     }
 
-    /// Deletes all that is here.
+    /// Deletes all that is here. What cannot be deleted stands in nothing else's way; the last such error is told.
     pub fn empty(&self) -> io::Result<()> {
         let folder = openat(CWD, &self.path, OPEN_FOLDER, Mode::empty())?;
+        let mut outcome = Ok(());
         for entry in fs::read_dir(&self.path)? {
-            tree::remove(std::os::fd::AsFd::as_fd(&folder), entry?.file_name().as_bytes())?;
+            if let Err(error) = tree::remove(folder.as_fd(), entry?.file_name().as_bytes()) {
+                outcome = Err(error);
+            }
         }
-        Ok(())
+        outcome
     }
 }

@@ -117,6 +117,12 @@ impl World {
         std::fs::read_dir(self.path("layers")).unwrap().count() - 1
     }
 
+    pub fn only_layer(&self) -> PathBuf {
+        let layers = self.store().inner.catalogue.layers();
+        assert_eq!(layers.len(), 1);
+        layers[0].path.clone()
+    }
+
     pub fn wait_for_empty_trash(&self) {
         wait_until("the trash is empty", || std::fs::read_dir(self.path("trash")).unwrap().count() == 0);
     }

@@ -227,13 +227,13 @@ async fn blobs_are_kept_where_that_is_configured_and_used_instead_of_the_registr
     let id = world.pull("app:v1").await.unwrap().id.clone();
     let kept = world.path("blobs").join(digest_of(&image.layers[0].blob).hex());
     assert_eq!(std::fs::read(&kept).unwrap(), image.layers[0].blob);
-    std::fs::remove_dir_all(world.path("layers/1")).unwrap();
+    std::fs::remove_dir_all(world.only_layer()).unwrap();
     world.open();
     let before = world.blob_requests();
     world.pull("app:v1").await.unwrap();
     assert_eq!(world.blob_requests(), before);
     // A damaged one is no obstacle.
-    std::fs::remove_dir_all(world.path("layers/2")).unwrap();
+    std::fs::remove_dir_all(world.only_layer()).unwrap();
     std::fs::write(&kept, vec![0; image.layers[0].blob.len()]).unwrap();
     world.open();
     world.pull("app:v1").await.unwrap();
