@@ -159,7 +159,7 @@ pub struct Exec {
     #[command(flatten)]
     pub terminal: Terminal,
     /// The container, then the command
-    #[arg(required = true, num_args = 2.., trailing_var_arg = true, value_name = "CONTAINER COMMAND")]
+    #[arg(required = true, num_args = 2.., trailing_var_arg = true, value_names = ["CONTAINER", "COMMAND"])]
     pub words: Vec<String>,
 }
 

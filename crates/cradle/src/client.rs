@@ -77,13 +77,23 @@ impl Client {
         }
     }
 
-    /// The pods that `cradle run` made under this name. There is more than one only if two of them ran at once.
+    /// The pods that `cradle run` made under this name.
     pub async fn pods_named(&mut self, name: &str) -> Result<Vec<v1::PodSandbox>, Error> {
         let label_selector = BTreeMap::from([(NAME_LABEL.to_owned(), name.to_owned())]);
         let filter = v1::PodSandboxFilter { label_selector, ..Default::default() };
         let request = v1::ListPodSandboxRequest { filter: Some(filter) };
-        Ok(self.runtime.list_pod_sandbox(request).await?.into_inner().items)
+        let mut pods = self.runtime.list_pod_sandbox(request).await?.into_inner().items;
+        // Anybody may give a Kubernetes pod the label.
+        let uid = run_uid(name);
+        pods.retain(|pod| pod.metadata.as_ref().is_some_and(|metadata| metadata.uid == uid));
+        Ok(pods)
     }
+}
+
+/// The uid of the pod that `cradle run` makes under this name. It is the same for each of them, so that there is one at
+/// a time, and no uid of Kubernetes.
+pub fn run_uid(name: &str) -> String {
+    format!("cradle-run-{name}")
 }
 
 /// An image by its name or id.

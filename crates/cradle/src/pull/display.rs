@@ -39,7 +39,7 @@ fn rest(layers: &[&Layer]) -> String {
 fn line(layer: &Layer, columns: usize, now: Instant) -> String {
     match layer.state {
         LayerState::Waiting => format!("{}  waiting", layer.id),
-        LayerState::Fetching if layer.total_bytes > 0 && layer.done_bytes >= layer.total_bytes => {
+        LayerState::Fetching if layer.is_fetched() => {
             format!("{}  {} fetched, unpacking", layer.id, size(layer.total_bytes))
         }
         LayerState::Fetching => {

@@ -25,9 +25,9 @@ pub struct Layer {
     pub state: LayerState,
     pub done_bytes: u64,
     pub total_bytes: u64,
-    /// When it began to come, and when it was all here, as far as that was seen.
+    /// When its first and its last byte came, as far as that was seen.
     begun: Option<Instant>,
-    ended: Option<Instant>,
+    fetched: Option<Instant>,
     samples: VecDeque<(Instant, u64)>,
 }
 
@@ -67,7 +67,7 @@ impl Layer {
             done_bytes: 0,
             total_bytes: 0,
             begun: None,
-            ended: None,
+            fetched: None,
             samples: VecDeque::new(),
         }
     }
@@ -76,19 +76,21 @@ impl Layer {
         self.state = progress.state();
         self.done_bytes = progress.done_bytes;
         self.total_bytes = progress.total_bytes;
-        match self.state {
-            LayerState::Fetching => {
-                self.begun.get_or_insert(now);
-                if self.samples.len() == SAMPLES_MAX {
-                    self.samples.pop_front();
-                }
-                self.samples.push_back((now, self.done_bytes));
+        if self.state == LayerState::Fetching {
+            self.begun.get_or_insert(now);
+            if self.samples.len() == SAMPLES_MAX {
+                self.samples.pop_front();
             }
-            LayerState::Done | LayerState::Present => {
-                self.ended.get_or_insert(now);
-            }
-            LayerState::Waiting => {}
+            self.samples.push_back((now, self.done_bytes));
         }
+        if self.is_fetched() {
+            self.fetched.get_or_insert(now);
+        }
+    }
+
+    /// Whether all its bytes have come.
+    pub fn is_fetched(&self) -> bool {
+        self.is_here() || self.total_bytes > 0 && self.done_bytes >= self.total_bytes
     }
 
     /// Whether there is nothing left to do for it.
@@ -96,9 +98,10 @@ impl Layer {
         matches!(self.state, LayerState::Done | LayerState::Present)
     }
 
-    /// How long it took; none if its beginning was not seen.
+    /// How long its bytes took to come; none if their beginning was not seen. It may then have waited for the layers
+    /// below.
     pub fn took(&self) -> Option<Duration> {
-        Some(self.ended? - self.begun?)
+        Some(self.fetched? - self.begun?).filter(|took| !took.is_zero())
     }
 
     /// Bytes per second lately.
@@ -137,14 +140,15 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_ends_once_and_knows_how_long_it_took() {
+    fn a_layer_ends_once_and_knows_how_long_its_bytes_took() {
         let begun = Instant::now();
         let mut layers = Layers::new(begun);
         layers.update(&told(LayerState::Waiting, 0), begun);
         assert_eq!(layers.all[0].took(), None);
         layers.update(&told(LayerState::Fetching, 10), begun + Duration::from_secs(1));
-        assert_eq!(layers.update(&told(LayerState::Done, 5000), begun + Duration::from_secs(3)), [0]);
-        assert!(layers.update(&told(LayerState::Done, 5000), begun + Duration::from_secs(4)).is_empty());
+        assert!(layers.update(&told(LayerState::Fetching, 5000), begun + Duration::from_secs(3)).is_empty());
+        assert_eq!(layers.update(&told(LayerState::Done, 5000), begun + Duration::from_secs(4)), [0]);
+        assert!(layers.update(&told(LayerState::Done, 5000), begun + Duration::from_secs(5)).is_empty());
         assert_eq!(layers.all[0].took(), Some(Duration::from_secs(2)));
     }
 }

@@ -11,7 +11,7 @@ use v1::security_profile::ProfileType;
 
 use super::LOGS;
 use crate::arguments::Run;
-use crate::client::NAME_LABEL;
+use crate::client::{NAME_LABEL, run_uid};
 use crate::error::Error;
 
 /// Longest name: it is the pod's host name as well (sethostname(2)).
@@ -79,8 +79,7 @@ fn pod(
     v1::PodSandboxConfig {
         metadata: Some(v1::PodSandboxMetadata {
             name: name.to_owned(),
-            // The same for each pod of the name, so that there is one at a time.
-            uid: format!("cradle-run-{name}"),
+            uid: run_uid(name),
             namespace: "cradle".into(),
             attempt: 0,
         }),
