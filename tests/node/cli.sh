@@ -93,8 +93,9 @@ equals ctrl_c_ends_a_pull 130 "$STATUS"
 said registry explain docker.io/library/nginx
 holds a_registry_is_explained "$OUT" "http://$REGISTRY \(mirror\)"
 holds with_the_reason "$OUT" "because +$CERTS_D/_default/hosts.toml line [0-9]+"
-refuses a_broken_hosts_file_is_named 1 'broken.test/hosts.toml' registry explain broken.test/a 2> /dev/null < <(
-    mkdir "$CERTS_D/broken.test"; echo 'servr = "x"' > "$CERTS_D/broken.test/hosts.toml")
+mkdir "$CERTS_D/broken.test"
+echo 'servr = "x"' > "$CERTS_D/broken.test/hosts.toml"
+refuses a_broken_hosts_file_is_named 1 'broken.test/hosts.toml.*servr' registry explain broken.test/a
 
 # ---- run in the foreground -------------------------------------------------------------------------------------------
 
