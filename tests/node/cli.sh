@@ -34,10 +34,10 @@ refuses() {
 # runs NAME: whether a container of this name is running.
 runs() { cradle ps | grep -qw -- "$1"; }
 is_known() { cradle ps --all | grep -qw -- "$1"; }
-has_logs() { compgen -G "/var/log/cradle/$1-*" > /dev/null; }
 # begin ARGUMENT...: cradle in the background, its pid in PID. Signals reach it, which a job's shell would ignore.
-begin() { "$DIST/cradle" --socket "$SOCKET" "$@" > "$PLACE/out/out" 2> "$PLACE/out/err" < /dev/null & PID=$!; }
-ended() { STATUS=0; wait "$PID" || STATUS=$?; OUT=$(cat "$PLACE/out/out") ERR=$(cat "$PLACE/out/err"); }
+begin() { "$DIST/cradle" --socket "$SOCKET" "$@" > "$PLACE/out/begun" 2> /dev/null < /dev/null & PID=$!; }
+has_said() { grep -q -- "$1" "$PLACE/out/begun"; }
+ended() { STATUS=0; wait "$PID" || STATUS=$?; OUT=$(cat "$PLACE/out/begun"); }
 
 # ---- without a daemon ------------------------------------------------------------------------------------------------
 
@@ -134,7 +134,7 @@ refuses a_bad_port_is_refused 125 'PORT:PORT' run -p 80 "$IMAGE" true
 refuses a_terminal_is_not_there_yet 125 'not built yet' run -it "$IMAGE" sh
 
 begin run --rm --name "$N-d" "$IMAGE" sh -c 'trap "echo stopped; exit 3" TERM; echo ready; while :; do sleep 0.1; done'
-until_true 10 grep -q ready "$PLACE/out/out"
+until_true 10 has_said ready
 kill -INT "$PID"
 ended
 equals ctrl_c_stops_the_container 3 "$STATUS"
@@ -142,7 +142,7 @@ holds and_its_last_words_are_shown "$OUT" '^stopped$'
 check and_it_is_removed eval "! is_known '$N-d'"
 
 begin run --rm --name "$N-e" "$IMAGE" sh -c 'echo before; until [ -e /tmp/go ]; do sleep 0.1; done; echo after'
-until_true 10 grep -q before "$PLACE/out/out"
+until_true 10 has_said before
 daemon_kill
 daemon_start
 cradle exec "$N-e" touch /tmp/go
@@ -180,7 +180,7 @@ holds its_use_is_shown "$(cradle stats)" "^${CONTAINER:0:12} +$N-w +[0-9.]+ % +[
 check a_reader_that_leaves_is_no_trouble eval "cradle ps --all 2> '$PLACE/out/err' | true; [[ ! -s '$PLACE/out/err' ]]"
 
 begin logs -f "$N-w"
-until_true 5 grep -q three "$PLACE/out/out"
+until_true 5 has_said three
 refuses a_running_one_is_not_removed 1 "is running: cradle stop" rm "$N-w"
 said stop "$N-w"
 equals stop_says_what_it_stopped "$N-w" "$OUT"
