@@ -89,6 +89,7 @@ until_true 5 is_asked
 kill -INT "$PID"
 ended
 equals ctrl_c_ends_a_pull 130 "$STATUS"
+check and_the_daemon_gives_it_up until_true 5 eval '! is_asked'
 
 said registry explain docker.io/library/nginx
 holds a_registry_is_explained "$OUT" "http://$REGISTRY \(mirror\)"
