@@ -16,3 +16,4 @@ pub mod seccomp;
 
 mod procfs;
 mod sysctl;
+mod user_namespace;

@@ -33,6 +33,7 @@ impl NewNamespaces {
     pub const IPC: NewNamespaces = NewNamespaces(libc::CLONE_NEWIPC as u64);
     pub const UTS: NewNamespaces = NewNamespaces(libc::CLONE_NEWUTS as u64);
     pub const USER: NewNamespaces = NewNamespaces(libc::CLONE_NEWUSER as u64);
+    pub const CONTROL_GROUP: NewNamespaces = NewNamespaces(libc::CLONE_NEWCGROUP as u64);
 
     #[must_use]
     pub fn with(self, other: NewNamespaces) -> NewNamespaces {
@@ -46,23 +47,42 @@ impl NewNamespaces {
 /// The child goes on with the parent's memory, descriptors, signal handlers and mask; it must end in [`execute`] or
 /// [`exit`].
 pub fn clone(new: NewNamespaces, cgroup: Option<BorrowedFd<'_>>, _: &SingleThreaded) -> Result<Cloned> {
-    let mut pidfd: libc::c_int = -1;
-    let into = if cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 };
-    let arguments = libc::clone_args {
-        flags: new.0 | libc::CLONE_PIDFD as u64 | into,
-        pidfd: (&raw mut pidfd).addr() as u64,
-        child_tid: 0,
-        parent_tid: 0,
+    clone3(&libc::clone_args {
+        flags: new.0 | if cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 },
         exit_signal: libc::SIGCHLD as u64,
-        stack: 0,
-        stack_size: 0,
-        tls: 0,
-        set_tid: 0,
-        set_tid_size: 0,
         cgroup: cgroup.map_or(0, |fd| fd.as_raw_fd() as u64),
-    };
-    // SAFETY: without CLONE_VM this is a fork: the child has a memory of its own. The token says that no other thread
-    // can hold a lock, so all code may run in the child. The pointers are to live objects of the stated size.
+        ..NOTHING_SHARED
+    })
+}
+
+/// Copies the process as [`clone()`] does, into new namespaces, but as a child of this process's parent. [`Cloned::Parent`]
+/// is this process; the death of the copy is told to the parent of both, by the signal that tells of this process's.
+pub fn clone_sibling(new: NewNamespaces, _: &SingleThreaded) -> Result<Cloned> {
+    clone3(&libc::clone_args { flags: new.0 | libc::CLONE_PARENT as u64, ..NOTHING_SHARED })
+}
+
+const NOTHING_SHARED: libc::clone_args = libc::clone_args {
+    flags: 0,
+    pidfd: 0,
+    child_tid: 0,
+    parent_tid: 0,
+    exit_signal: 0,
+    stack: 0,
+    stack_size: 0,
+    tls: 0,
+    set_tid: 0,
+    set_tid_size: 0,
+    cgroup: 0,
+};
+
+fn clone3(arguments: &libc::clone_args) -> Result<Cloned> {
+    let mut pidfd: libc::c_int = -1;
+    let mut arguments = *arguments;
+    arguments.flags |= libc::CLONE_PIDFD as u64;
+    arguments.pidfd = (&raw mut pidfd).addr() as u64;
+    // SAFETY: without CLONE_VM, which no caller sets, this is a fork: the child has a memory of its own. The token that
+    // the callers take says that no other thread can hold a lock, so all code may run in the child. The pointers are to
+    // live objects of the stated size.
     let pid = check(unsafe {
         libc::syscall(libc::SYS_clone3, &raw const arguments, std::mem::size_of::<libc::clone_args>())
     })?;

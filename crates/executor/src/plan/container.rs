@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Linux, LinuxNamespaceType, Process, Spec};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, Process, Spec};
 
 use super::mount_options::{self, Attributes, PropagationKind};
 use super::mounts::{self, MountContext};
 use super::{
-    Console, ContainerPlan, Depth, MountSource, Namespace, Namespaces, POD_NAMESPACE, PlanContext, PlanError, Step,
-    devices, process,
+    Console, ContainerPlan, Depth, IdMapping, Mount, MountSource, Namespace, Namespaces, POD_NAMESPACE, PlanContext,
+    PlanError, Rootfs, Step, devices, process,
 };
 use crate::cgroup;
 
@@ -19,6 +19,7 @@ pub fn container(spec: &Spec, context: &PlanContext<'_>) -> Result<ContainerPlan
     let process = spec.process().as_ref().ok_or(PlanError::Missing { field: "process" })?;
     let linux = spec.linux().as_ref().ok_or(PlanError::Missing { field: "linux" })?;
     let namespaces = namespaces(linux)?;
+    let mapping = user_namespace(linux, &namespaces)?;
     let path = linux.cgroups_path().as_ref().and_then(|path| path.to_str());
     let path = path.ok_or(PlanError::Missing { field: "linux.cgroupsPath" })?;
     let cgroup =
@@ -30,10 +31,19 @@ pub fn container(spec: &Spec, context: &PlanContext<'_>) -> Result<ContainerPlan
         cgroup_namespace: &namespaces.cgroup,
         label: label.as_deref(),
     };
+    let mounts = mounts::plan(spec.mounts().as_deref().unwrap_or_default(), &mounting)?;
     let mut steps = Vec::with_capacity(96);
     steps.extend([Step::OpenBindSources, Step::IsolateMounts]);
-    steps.push(Step::MountRoot { rootfs: context.rootfs.clone(), label: label.clone() });
-    steps.extend(mounts::plan(spec.mounts().as_deref().unwrap_or_default(), &mounting)?);
+    let root = Step::MountRoot { rootfs: context.rootfs.clone(), label: label.clone() };
+    match &mapping {
+        Some(mapping) => {
+            let folders = layers(&context.rootfs, &mounts);
+            steps.extend([Step::MapOwners { folders, mapping: mapping.clone() }, root, Step::MakeSources]);
+            steps.extend(process::enter_user_namespace(process, mapping, facts)?);
+        }
+        None => steps.push(root),
+    }
+    steps.extend(mounts);
     if !has_foreign_dev(&steps) {
         steps.extend(devices::plan(linux.devices().as_deref().unwrap_or_default())?);
     }
@@ -46,14 +56,38 @@ pub fn container(spec: &Spec, context: &PlanContext<'_>) -> Result<ContainerPlan
     steps.extend(paths(linux.masked_paths()).into_iter().map(Step::MaskPath));
     steps.extend(kernel_settings(spec, linux, &namespaces)?);
     steps.extend(root_steps(spec, linux)?);
-    steps.extend(process_steps(process, linux, context)?);
+    steps.extend(process_steps(process, linux, mapping.as_ref(), context)?);
     Ok(ContainerPlan { id: context.id.clone(), layout: facts.layout.clone(), cgroup, namespaces, steps })
 }
 
-fn process_steps(process: &Process, linux: &Linux, context: &PlanContext<'_>) -> Result<Vec<Step>, PlanError> {
+fn process_steps(
+    process: &Process,
+    linux: &Linux,
+    mapping: Option<&IdMapping>,
+    context: &PlanContext<'_>,
+) -> Result<Vec<Step>, PlanError> {
     let filter = process::compile_filter(linux.seccomp().as_ref(), context.facts)?;
     let keyring = process::c_string("id", &format!("_ses.{}", context.id))?;
-    process::plan(process, filter.as_ref(), keyring, context.facts)
+    process::plan(process, filter.as_ref(), keyring, mapping, context.facts)
+}
+
+/// The folders of images that the container sees, each once.
+fn layers(rootfs: &Rootfs, mounts: &[Step]) -> Vec<PathBuf> {
+    let root = match rootfs {
+        Rootfs::Overlay { lower, .. } => lower.as_slice(),
+        Rootfs::Directory(path) => std::slice::from_ref(path),
+    };
+    let volumes = mounts.iter().filter_map(|step| match step {
+        Step::Mount(Mount { what: MountSource::Overlay { lower, .. }, .. }) => Some(lower),
+        _ => None,
+    });
+    let mut folders: Vec<PathBuf> = Vec::with_capacity(root.len());
+    for folder in root.iter().chain(volumes.flatten()) {
+        if !folders.contains(folder) {
+            folders.push(folder.clone());
+        }
+    }
+    folders
 }
 
 /// The host's `/dev`, or any other, has its nodes already.
@@ -138,8 +172,12 @@ fn namespaces(linux: &Linux) -> Result<Namespaces, PlanError> {
             LinuxNamespaceType::Ipc => planned.ipc = namespace,
             LinuxNamespaceType::Uts => planned.uts = namespace,
             LinuxNamespaceType::Cgroup => planned.cgroup = namespace,
-            kind @ (LinuxNamespaceType::User | LinuxNamespaceType::Time) => {
-                return Err(PlanError::Unimplemented { feature: format!("a {kind} namespace") });
+            LinuxNamespaceType::User if namespace == Namespace::Pod => {}
+            LinuxNamespaceType::User => {
+                return Err(PlanError::Unimplemented { feature: "a user namespace that is not the pod's".into() });
+            }
+            LinuxNamespaceType::Time => {
+                return Err(PlanError::Unimplemented { feature: "a time namespace".into() });
             }
         }
     }
@@ -147,6 +185,27 @@ fn namespaces(linux: &Linux) -> Result<Namespaces, PlanError> {
         return Err(PlanError::Unimplemented { feature: "a cgroup namespace of the pod".into() });
     }
     if mount { Ok(planned) } else { Err(PlanError::Missing { field: "new mount namespace" }) }
+}
+
+/// The mapping of the pod's user namespace, if the container is in that; none: it is in the host's.
+fn user_namespace(linux: &Linux, namespaces: &Namespaces) -> Result<Option<IdMapping>, PlanError> {
+    let mut listed = linux.namespaces().iter().flatten();
+    let is_listed = listed.any(|namespace| namespace.typ() == LinuxNamespaceType::User);
+    let ranges = |listed: &Option<Vec<LinuxIdMapping>>| mounts::id_ranges(listed.as_deref().unwrap_or_default());
+    let mapping = IdMapping { uids: ranges(linux.uid_mappings()), gids: ranges(linux.gid_mappings()) };
+    let invalid = |field, problem| Err(PlanError::Invalid { field, value: format!("{}", mapping), problem });
+    match (is_listed, mapping.outer_uid(0), mapping.outer_gid(0)) {
+        (false, ..) if mapping == IdMapping::default() => Ok(None),
+        (false, ..) => invalid("linux.uidMappings", "is a mapping without a user namespace"),
+        (true, Some(_), Some(_)) => {
+            let of_host = [&namespaces.pid, &namespaces.ipc].contains(&&Namespace::Host);
+            if of_host {
+                return invalid("linux.namespaces", "is a user namespace that cannot have the host's processes or IPC");
+            }
+            Ok(Some(mapping))
+        }
+        (true, ..) => invalid("linux.uidMappings", "does not map the user 0 and the group 0"),
+    }
 }
 
 fn label(linux: &Linux, selinux: bool) -> Result<Option<String>, PlanError> {

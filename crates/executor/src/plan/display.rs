@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use super::mount_options::Attributes;
 use super::{
-    Console, ContainerPlan, Depth, DeviceNode, ExecPlan, IdRange, Identity, Limit, Mount, MountSource, Namespace,
-    Namespaces, NodeKind, Rootfs, SecurityModule, Step, UNLIMITED, Writable,
+    Console, ContainerPlan, Depth, DeviceNode, ExecPlan, IdMapping, IdRange, Identity, Limit, Mount, MountSource,
+    Namespace, Namespaces, NodeKind, Rootfs, SecurityModule, Step, UNLIMITED, Writable,
 };
 
 impl fmt::Display for ContainerPlan {
@@ -105,6 +105,18 @@ fn fmt_process_step(step: &Step, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Step::Execute { arguments, environment } => {
             write!(f, "execute {} with {}", quoted(arguments), quoted(environment))
         }
+        step => fmt_user_namespace_step(step, f),
+    }
+}
+
+fn fmt_user_namespace_step(step: &Step, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match step {
+        Step::MapOwners { folders, mapping } => write!(f, "map the owners in {}: {mapping}", joined(folders)),
+        Step::MakeSources => f.write_str("make the overlays, sysfs and device nodes to be mounted"),
+        Step::AllowLimit(limit) => write!(f, "allow {} up to {}", limit.resource, limit_value(limit.hard)),
+        Step::EnterUserNamespace { mapping, stdio_owner } => {
+            write!(f, "give the standard streams to user {stdio_owner}, enter the pod's user namespace: {mapping}")
+        }
         _ => Ok(()),
     }
 }
@@ -143,8 +155,7 @@ impl fmt::Display for MountSource {
             MountSource::Bind { source, depth, mapping } => {
                 let kind = if *depth == Depth::Tree { "rbind" } else { "bind" };
                 write!(f, "{kind} {}", source.display())?;
-                let Some(mapping) = mapping else { return Ok(()) };
-                write!(f, ", users {}, groups {}", ranges(&mapping.uids), ranges(&mapping.gids))
+                mapping.as_ref().map_or(Ok(()), |mapping| write!(f, ", {mapping}"))
             }
             MountSource::PodShm => f.write_str("the pod's shared memory"),
             MountSource::Overlay { lower, writable, sub_path } => {
@@ -181,9 +192,18 @@ impl fmt::Display for Identity {
 
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let number = |value: u64| if value == UNLIMITED { "unlimited".to_owned() } else { value.to_string() };
-        write!(f, "{}: soft {}, hard {}", self.resource, number(self.soft), number(self.hard))
+        write!(f, "{}: soft {}, hard {}", self.resource, limit_value(self.soft), limit_value(self.hard))
     }
+}
+
+impl fmt::Display for IdMapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "users {}, groups {}", ranges(&self.uids), ranges(&self.gids))
+    }
+}
+
+fn limit_value(value: u64) -> String {
+    if value == UNLIMITED { "unlimited".to_owned() } else { value.to_string() }
 }
 
 fn joined(paths: &[PathBuf]) -> String {

@@ -20,6 +20,8 @@ mod step;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::CStr;
+
 use cradle_domain::{Class, Classified, ContainerId};
 use oci_spec::runtime::Process;
 use serde::{Deserialize, Serialize};
@@ -31,6 +33,9 @@ pub use self::step::*;
 
 use crate::cgroup::{self, CgroupPlan, Layout};
 use crate::seccomp;
+
+/// The kind of terminal that a command with a terminal is told of when nothing else is said.
+const DEFAULT_TERM: &CStr = c"TERM=xterm";
 
 /// A namespace path in a specification that stands for the pod's own namespace of that kind, and not for a file.
 pub const POD_NAMESPACE: &str = "/cradle.pod";
@@ -116,12 +121,26 @@ pub fn exec(process: &Process, of: &ContainerPlan, facts: &Facts) -> Result<Exec
         _ => None,
     });
     let keyring = keyring.ok_or(PlanError::Missing { field: "session keyring" })?;
-    let mut steps = Vec::new();
+    let mapping = of.user_namespace();
+    let mut steps = match mapping {
+        Some(mapping) => process::enter_user_namespace(process, mapping, facts)?,
+        None => Vec::new(),
+    };
     if process.terminal().unwrap_or(false) {
         steps.push(Step::OpenTerminal { console: Console::Absent });
     }
-    steps.extend(process::plan(process, filter, keyring, facts)?);
+    steps.extend(process::plan(process, filter, keyring, mapping, facts)?);
     Ok(ExecPlan { steps })
+}
+
+impl ContainerPlan {
+    /// The mapping of the pod's user namespace, if the container is in that; none: it is in the host's.
+    pub fn user_namespace(&self) -> Option<&IdMapping> {
+        self.steps.iter().find_map(|step| match step {
+            Step::EnterUserNamespace { mapping, .. } => Some(mapping),
+            _ => None,
+        })
+    }
 }
 
 impl ExecPlan {
@@ -131,15 +150,25 @@ impl ExecPlan {
             Step::Execute { environment, .. } => Some(environment.clone()),
             _ => None,
         });
-        let (find, execute) = process::command(arguments, environment.unwrap_or_default())?;
-        let opened = terminal.then_some(Step::OpenTerminal { console: Console::Absent });
+        let mut environment = environment.unwrap_or_default();
+        if terminal && !environment.iter().any(|variable| variable.to_bytes().starts_with(b"TERM=")) {
+            environment.push(DEFAULT_TERM.to_owned());
+        }
+        let (find, execute) = process::command(arguments, environment)?;
         let rest = self.steps.iter().filter_map(|step| match step {
             Step::OpenTerminal { .. } => None,
             Step::FindProgram { .. } => Some(find.clone()),
             Step::Execute { .. } => Some(execute.clone()),
             other => Some(other.clone()),
         });
-        Ok(ExecPlan { steps: opened.into_iter().chain(rest).collect() })
+        let mut steps: Vec<Step> = rest.collect();
+        if terminal {
+            // The devpts is the user namespace's: its root opens the terminal.
+            let entered = steps.iter().position(|step| matches!(step, Step::EnterUserNamespace { .. }));
+            let place = entered.map_or(0, |place| place + 1);
+            steps.insert(place, Step::OpenTerminal { console: Console::Absent });
+        }
+        Ok(ExecPlan { steps })
     }
 }
 

@@ -61,6 +61,9 @@ fn one(
             MountSource::Bind { source: source(mount)?, depth, mapping }
         }
         (None, Some(POD_SHM)) => MountSource::PodShm,
+        (None, Some("overlay")) if mount.uid_mappings().is_some() => {
+            return Err(PlanError::Unimplemented { feature: "an overlay with a mapping of its own".into() });
+        }
         (None, Some("overlay")) => overlay(at, filesystem)?,
         (None, Some(kind)) => new_filesystem(mount, kind, filesystem, context),
         (None, None) => return Err(invalid(at, "has neither a type nor the option bind")),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use oci_spec::runtime::{LinuxSeccomp, Process};
 
 use super::capabilities::{CapabilitySet, CapabilitySets};
-use super::{Facts, Identity, PlanError, SecurityModule, Step, limit};
+use super::{Facts, IdMapping, Identity, PlanError, SecurityModule, Step, limit};
 use crate::seccomp;
 
 /// What a program that no `PATH` is given for is looked up in (execvp(3), with the folders that images use).
@@ -16,7 +16,38 @@ const DEFAULT_SEARCH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 /// The mode of new files, where the specification says nothing.
 const DEFAULT_UMASK: u32 = 0o022;
 
-/// The steps from the session keyring to execve. `filter` is the container's, already compiled.
+/// Entering the pod's user namespace, and before it what is only for the host's root: a lower score against being killed
+/// for lack of memory, and higher limits.
+pub(super) fn enter_user_namespace(
+    process: &Process,
+    mapping: &IdMapping,
+    facts: &Facts,
+) -> Result<Vec<Step>, PlanError> {
+    let mut steps: Vec<Step> = oom_score_adj(process, facts).into_iter().collect();
+    for asked in process.rlimits().iter().flatten() {
+        steps.push(Step::AllowLimit(limit::plan(asked, &facts.hard_limits)?));
+    }
+    let user = process.user();
+    let outside = |id: u32| PlanError::Invalid {
+        field: "process.user",
+        value: id.to_string(),
+        problem: "is not among the ids of the pod's user namespace",
+    };
+    let groups = std::iter::once(user.gid()).chain(user.additional_gids().iter().flatten().copied());
+    for gid in groups {
+        mapping.outer_gid(gid).ok_or_else(|| outside(gid))?;
+    }
+    let stdio_owner = mapping.outer_uid(user.uid()).ok_or_else(|| outside(user.uid()))?;
+    steps.push(Step::EnterUserNamespace { mapping: mapping.clone(), stdio_owner });
+    Ok(steps)
+}
+
+fn oom_score_adj(process: &Process, facts: &Facts) -> Option<Step> {
+    process.oom_score_adj().map(|score| Step::SetOomScoreAdj(score.max(facts.oom_score_adj_floor)))
+}
+
+/// The steps from the session keyring to execve. `filter` is the container's, already compiled. With `mapping`, those of
+/// [`enter_user_namespace`] have been done.
 ///
 /// Order matters: limits and the bounding set need capabilities that are dropped later. The filter comes last, so that it
 /// need allow nothing but execve; without no_new_privs it needs CAP_SYS_ADMIN, and where the container shall not have
@@ -25,13 +56,14 @@ pub(super) fn plan(
     process: &Process,
     filter: Option<&seccomp::Program>,
     keyring: CString,
+    mapping: Option<&IdMapping>,
     facts: &Facts,
 ) -> Result<Vec<Step>, PlanError> {
     refuse_what_is_not_supported(process)?;
     let user = process.user();
     let mut steps = vec![Step::JoinKeyring(keyring)];
-    if let Some(score) = process.oom_score_adj() {
-        steps.push(Step::SetOomScoreAdj(score.max(facts.oom_score_adj_floor)));
+    if mapping.is_none() {
+        steps.extend(oom_score_adj(process, facts));
     }
     steps.extend(labels(process, facts)?);
     steps.push(Step::EnterDirectory(directory(process)?));

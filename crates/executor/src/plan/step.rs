@@ -123,6 +123,22 @@ pub enum Step {
         arguments: Vec<CString>,
         environment: Vec<CString>,
     },
+    /// Let the owners of what lies in these folders of the host appear mapped. Only this process sees them so.
+    MapOwners {
+        folders: Vec<PathBuf>,
+        mapping: IdMapping,
+    },
+    /// Make now what later steps mount and only the host's root can make: overlays, sysfs, device nodes.
+    MakeSources,
+    /// Raise a hard limit, which only the host's root can, for the step that sets the limit later.
+    AllowLimit(Limit),
+    /// Give stdin, stdout and stderr to the user of the host that the program will run as, enter the pod's user namespace
+    /// and become root in it. A container's first process is made anew there: from now on its mount namespace, and every
+    /// other new one, belongs to that user namespace.
+    EnterUserNamespace {
+        mapping: IdMapping,
+        stdio_owner: u32,
+    },
 }
 
 /// Whether a terminal also appears as `/dev/console`.
@@ -188,6 +204,25 @@ pub struct IdRange {
     pub length: u32,
 }
 
+impl IdMapping {
+    /// The user of the host that is `uid` inside.
+    pub fn outer_uid(&self, uid: u32) -> Option<u32> {
+        outer(&self.uids, uid)
+    }
+
+    /// The group of the host that is `gid` inside.
+    pub fn outer_gid(&self, gid: u32) -> Option<u32> {
+        outer(&self.gids, gid)
+    }
+}
+
+fn outer(ranges: &[IdRange], id: u32) -> Option<u32> {
+    ranges.iter().find_map(|range| {
+        let offset = id.checked_sub(range.inside).filter(|offset| *offset < range.length)?;
+        range.outside.checked_add(offset)
+    })
+}
+
 /// A device node, or a FIFO.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceNode {
@@ -230,4 +265,20 @@ pub struct Identity {
     pub uid: u32,
     pub gid: u32,
     pub supplementary_gids: Vec<u32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_mapped_by_the_range_that_it_lies_in() {
+        let range = |inside, outside, length| IdRange { inside, outside, length };
+        let uids = vec![range(0, 1000, 10), range(20, 5000, 1), range(30, u32::MAX, 2)];
+        let mapping = IdMapping { uids, gids: vec![range(0, 7, 1)] };
+        for (uid, outer) in [(0, Some(1000)), (9, Some(1009)), (10, None), (20, Some(5000)), (21, None), (31, None)] {
+            assert_eq!(mapping.outer_uid(uid), outer, "{uid}");
+        }
+        assert_eq!((mapping.outer_gid(0), mapping.outer_gid(1)), (Some(7), None));
+    }
 }

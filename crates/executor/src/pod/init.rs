@@ -4,19 +4,20 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use cradle_sys::SingleThreaded;
+use cradle_sys::namespace::{self, Kinds};
 use cradle_sys::process::{self, Cloned, NewNamespaces};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
-    DumpableBehavior, PidfdFlags, Resource, Rlimit, Signal, WaitOptions, getpid, pidfd_open, set_dumpable_behavior,
-    set_parent_process_death_signal, setrlimit, setsid,
+    DumpableBehavior, Resource, Rlimit, Signal, WaitOptions, set_dumpable_behavior, set_parent_process_death_signal,
+    setrlimit, setsid,
 };
 use rustix::thread::set_no_new_privs;
 
 use super::shm;
-use crate::plan::Identity;
 use crate::plan::capabilities::{CapabilitySet, CapabilitySets};
-use crate::run::{identity, kill};
+use crate::plan::{IdMapping, Identity};
+use crate::run::line::{self, Line, Message};
+use crate::run::{identity, kill, successor};
+use crate::user_namespace;
 
 /// The user and group of the init.
 const NOBODY: u32 = 65534;
@@ -28,23 +29,46 @@ pub(super) struct PodInit {
 }
 
 impl PodInit {
-    /// Starts it in a new PID namespace; returns when it is what it shall be.
-    pub(super) fn start(single: &SingleThreaded) -> io::Result<Self> {
-        let shim = pidfd_open(getpid(), PidfdFlags::empty())?;
-        let (told, ready) = pipe_with(PipeFlags::CLOEXEC)?;
-        match process::clone(NewNamespaces::PID.with(NewNamespaces::MOUNT), None, single)? {
+    /// Starts it in a new PID namespace, which belongs to the user namespace `user` if there is one; returns when it is
+    /// what it shall be.
+    pub(super) fn start(user: Option<(&IdMapping, BorrowedFd<'_>)>, single: &SingleThreaded) -> io::Result<Self> {
+        let (ours, theirs) = line::open()?;
+        let new = NewNamespaces::PID.with(NewNamespaces::MOUNT);
+        match process::clone(if user.is_some() { NewNamespaces::default() } else { new }, None, single)? {
             Cloned::Parent { pidfd, .. } => {
-                drop(ready);
-                let init = PodInit { pidfd };
-                // Its end of the pipe is closed without a word when it could not.
-                match rustix::io::retry_on_intr(|| rustix::io::read(&told, &mut [0; 1]))? {
-                    0 => Err(io::Error::other("the process has ended")),
-                    _ => Ok(init),
+                drop(theirs);
+                let (mut init, mut _predecessor) = (PodInit { pidfd }, None);
+                loop {
+                    match ours.next()? {
+                        // It is not to be killed before it has let its successor go: so it is dropped at the end.
+                        Message::Successor { pidfd, .. } => {
+                            _predecessor = Some(std::mem::replace(&mut init, PodInit { pidfd }));
+                        }
+                        Message::Ready => return Ok(init),
+                        // Its end of the line is closed without a word when it could not.
+                        _ => return Err(io::Error::other("the process has ended")),
+                    }
                 }
             }
-            Cloned::Child => run(&shim, &ready),
+            Cloned::Child => {
+                drop(ours);
+                if let Some((_, namespace)) = user
+                    && enter(namespace, new, &theirs, single).is_err()
+                {
+                    process::exit(1);
+                }
+                run(user.map(|(mapping, _)| mapping), &theirs)
+            }
         }
     }
+}
+
+/// Enters the pod's user namespace and returns as root of it, in new namespaces.
+fn enter(user: BorrowedFd<'_>, new: NewNamespaces, line: &Line, single: &SingleThreaded) -> io::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    namespace::enter(user, Kinds::USER, single)?;
+    user_namespace::become_root()?;
+    Ok(successor::succeed(new, line, single)?)
 }
 
 impl AsFd for PodInit {
@@ -61,20 +85,20 @@ impl Drop for PodInit {
 }
 
 /// The whole life of the init. The kernel keeps from it every signal of its own namespace, as it handles none.
-fn run(shim: &OwnedFd, ready: &OwnedFd) -> ! {
+fn run(mapping: Option<&IdMapping>, line: &Line) -> ! {
     let _ = rustix::thread::set_name(c"cradle-init");
     // A death must be pending when it is waited for, not forgotten.
-    if process::block_signals().is_err() || become_harmless().is_err() {
+    if process::block_signals().is_err() || become_harmless(mapping).is_err() {
         process::exit(1);
     }
     let tied = set_parent_process_death_signal(Some(Signal::KILL)).is_ok();
     // A shim that died before the line above will never send that signal.
-    if !tied || is_dead(shim) {
+    if !tied || line.is_cut() {
         process::exit(1);
     }
     // None of these can keep it from its work.
     let _ = setsid();
-    let _ = rustix::io::write(ready, b"r");
+    let _ = line.send_ready();
     let _ = process::close_all_but(&[]);
     loop {
         match rustix::process::wait(WaitOptions::empty()) {
@@ -88,18 +112,15 @@ fn run(shim: &OwnedFd, ready: &OwnedFd) -> ! {
 
 /// The containers see the init in their PID namespace, and one with CAP_SYS_PTRACE can take it over. There is nothing to
 /// gain then: an empty root, a user that is nobody, no capability, and no process to be made.
-fn become_harmless() -> io::Result<()> {
+fn become_harmless(mapping: Option<&IdMapping>) -> io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     shm::become_root(&shm::empty()?)?;
     setrlimit(Resource::Nproc, Rlimit { current: Some(0), maximum: Some(0) })?;
     identity::limit_capabilities(CapabilitySet(0))?;
-    let nobody = Identity { uid: NOBODY, gid: NOBODY, supplementary_gids: Vec::new() };
-    identity::become_user(&nobody)?;
+    // A small user namespace has no nobody.
+    let uid = mapping.map_or(NOBODY, |mapping| mapping.outer_uid(NOBODY).map_or(0, |_| NOBODY));
+    let gid = mapping.map_or(NOBODY, |mapping| mapping.outer_gid(NOBODY).map_or(0, |_| NOBODY));
+    identity::become_user(&Identity { uid, gid, supplementary_gids: Vec::new() })?;
     identity::set(&CapabilitySets::default())?;
     Ok(set_no_new_privs(true)?)
-}
-
-fn is_dead(process: &OwnedFd) -> bool {
-    let mut fds = [PollFd::new(process, PollFlags::IN)];
-    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) != Ok(0)
 }

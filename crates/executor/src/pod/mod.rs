@@ -4,6 +4,9 @@
 //! pause process is needed, nothing pins a namespace in the file system, and all of them end with the shim. A shared PID
 //! namespace needs a first process, which is a small init (`init.rs`); `/dev/shm` is a tmpfs without a place in any mount
 //! table but the containers' own (`shm.rs`).
+//!
+//! A user namespace of the pod's own is not entered by the shim, which keeps it by descriptor; the other namespaces of
+//! such a pod belong to it.
 
 mod init;
 mod set_up;
@@ -17,6 +20,7 @@ pub use self::set_up::{SetUpError, set_up};
 
 use self::init::PodInit;
 use self::shm::SharedMemory;
+use crate::plan::IdMapping;
 
 /// Whether the pod has a namespace of its own or lives in the host's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +54,8 @@ pub struct PodPlan {
     pub sysctls: Vec<(String, String)>,
     /// Size of the pod's `/dev/shm`; with the host's IPC namespace it is the host's.
     pub shm_size_bytes: u64,
+    /// A user namespace of the pod's own, with this mapping; its other namespaces belong to it. None: the host's.
+    pub user: Option<IdMapping>,
 }
 
 /// What a pod's shim holds.
@@ -63,11 +69,17 @@ pub struct PodNamespaces {
     pub(crate) plan: PodPlan,
     pub(crate) shm: SharedMemory,
     init: Option<PodInit>,
+    user: Option<OwnedFd>,
 }
 
 impl PodNamespaces {
     /// The first process of the pod's PID namespace, as a pidfd.
     pub(crate) fn init(&self) -> Option<BorrowedFd<'_>> {
         self.init.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The pod's user namespace, with its mapping.
+    pub(crate) fn user_namespace(&self) -> Option<(&IdMapping, BorrowedFd<'_>)> {
+        Some((self.plan.user.as_ref()?, self.user.as_ref()?.as_fd()))
     }
 }

@@ -12,7 +12,9 @@ use super::init::PodInit;
 use super::shm::SharedMemory;
 use super::{PidShare, PodNamespaces, PodPlan, Share};
 use crate::procfs::Procfs;
+use crate::run::identity;
 use crate::sysctl::{self, Owner};
+use crate::user_namespace;
 
 /// Why the pod's namespaces could not be made. The shim is then in an unknown mixture of namespaces and must end.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +47,16 @@ pub fn set_up(plan: &PodPlan, single: &SingleThreaded) -> Result<PodNamespaces, 
     kinds.set(Kinds::NETWORK, plan.network == Share::New);
     kinds.set(Kinds::INTER_PROCESS_COMMUNICATION, plan.ipc == Share::New);
     kinds.set(Kinds::HOST_NAME_AND_NIS_DOMAIN_NAME, plan.uts == Share::New);
-    namespace::unshare(kinds, single).map_err(|errno| kernel("making the pod's namespaces")(errno.into()))?;
+    let user = match &plan.user {
+        None => {
+            namespace::unshare(kinds, single).map_err(|errno| kernel("making the pod's namespaces")(errno.into()))?;
+            None
+        }
+        Some(mapping) => {
+            let made = user_namespace::make_with(mapping, kinds, single);
+            Some(made.map_err(kernel("making the pod's user namespace and those that belong to it"))?)
+        }
+    };
     if plan.uts == Share::New && !plan.hostname.is_empty() {
         rustix::system::sethostname(plan.hostname.as_bytes())
             .map_err(|errno| kernel("setting the host name")(errno.into()))?;
@@ -59,22 +70,31 @@ pub fn set_up(plan: &PodPlan, single: &SingleThreaded) -> Result<PodNamespaces, 
         netlink_socket = Some(socket.map_err(|errno| kernel("opening a netlink socket")(errno.into()))?);
     }
     for (name, value) in &plan.sysctls {
-        sysctl::write(&procfs, name, value).map_err(|source| {
+        write_sysctl(plan, &procfs, name, value).map_err(|source| {
             let (name, value) = (name.clone(), value.clone());
             SetUpError::WriteSysctl { name, value, source }
         })?;
     }
     let shm = match plan.ipc {
         Share::Host => SharedMemory::Host,
-        Share::New => {
-            SharedMemory::new(plan.shm_size_bytes, &procfs, single).map_err(kernel("making the pod's shared memory"))?
-        }
+        Share::New => SharedMemory::new(plan, &procfs, single).map_err(kernel("making the pod's shared memory"))?,
     };
-    let init = match plan.pid {
-        PidShare::Pod => Some(PodInit::start(single).map_err(kernel("starting the pod's init"))?),
-        PidShare::Container | PidShare::Host => None,
-    };
-    Ok(PodNamespaces { network, netlink: netlink_socket, plan: plan.clone(), shm, init })
+    let mut pod = PodNamespaces { network, netlink: netlink_socket, plan: plan.clone(), shm, init: None, user };
+    if plan.pid == PidShare::Pod {
+        let init = PodInit::start(pod.user_namespace(), single).map_err(kernel("starting the pod's init"))?;
+        pod.init = Some(init);
+    }
+    Ok(pod)
+}
+
+/// Since Linux 6.9, what belongs to an IPC namespace is written by the root of its user namespace, and nobody else.
+fn write_sysctl(plan: &PodPlan, procfs: &Procfs, name: &str, value: &str) -> io::Result<()> {
+    let written = sysctl::write(procfs, name, value);
+    let refused = matches!(&written, Err(error) if error.kind() == io::ErrorKind::PermissionDenied);
+    match plan.user.as_ref().and_then(|mapping| mapping.outer_uid(0)) {
+        Some(uid) if refused => identity::as_user(uid, || sysctl::write(procfs, name, value)),
+        _ => written,
+    }
 }
 
 /// Only sysctls of a namespace of the pod's own may be set: any other would change the host.

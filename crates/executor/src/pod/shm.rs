@@ -13,6 +13,7 @@ use rustix::mount::{
     fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree, unmount,
 };
 
+use super::PodPlan;
 use crate::procfs::Procfs;
 
 /// The host's, for pods in its IPC namespace.
@@ -32,12 +33,17 @@ pub(crate) enum SharedMemory {
 }
 
 impl SharedMemory {
-    /// A new tmpfs of this size.
-    pub(super) fn new(size_bytes: u64, procfs: &Procfs, single: &SingleThreaded) -> io::Result<Self> {
+    /// A new tmpfs of the plan's size, owned by the pod's root.
+    pub(super) fn new(plan: &PodPlan, procfs: &Procfs, single: &SingleThreaded) -> io::Result<Self> {
         let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
         fsconfig_set_string(&context, c"source", c"shm")?;
         fsconfig_set_string(&context, c"mode", c"1777")?;
-        fsconfig_set_string(&context, c"size", size_bytes.to_string())?;
+        fsconfig_set_string(&context, c"size", plan.shm_size_bytes.to_string())?;
+        if let Some(mapping) = &plan.user {
+            for (key, id) in [(c"uid", mapping.outer_uid(0)), (c"gid", mapping.outer_gid(0))] {
+                fsconfig_set_string(&context, key, id.unwrap_or_default().to_string())?;
+            }
+        }
         fsconfig_create(&context)?;
         let attributes =
             MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;

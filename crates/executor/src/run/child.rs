@@ -2,13 +2,15 @@
 //!
 //! Nothing here returns to the parent's code: what fails is told over the line, and the child ends.
 
+mod user_namespace;
+
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use cradle_sys::SingleThreaded;
 use cradle_sys::namespace::{self, Kinds};
-use cradle_sys::process;
+use cradle_sys::process::{self, NewNamespaces};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
@@ -151,8 +153,9 @@ impl<'a> Child<'a> {
                     .explain(|| format!("entering the namespace {}", path.display()))?;
             }
         }
-        // Its root is the group that the process is in at this moment: after it has joined.
-        if namespaces.cgroup == Namespace::New {
+        // Its root is the group that the process is in at this moment: after it has joined. One that a user namespace
+        // shall own is made there.
+        if namespaces.cgroup == Namespace::New && self.launch.inner == NewNamespaces::default() {
             namespace::unshare(Kinds::CONTROL_GROUP, self.single).explain(|| "a new cgroup namespace".into())?;
         }
         Ok(())
@@ -169,7 +172,10 @@ impl<'a> Child<'a> {
                 Ok(mounts::shape(&mount, *attributes, None, None)?)
             }
             Step::MakeDirectory { at } => Ok(self.root()?.make(at, Made::Directory).map(drop)?),
-            Step::MakeNode(node) => self.make_node(node),
+            Step::MakeNode(node) => match self.take_source(place) {
+                Some(source) => Ok(mounts::attach(&source, &self.mount_point(&node.at, Made::File)?)?),
+                None => self.make_node(node),
+            },
             Step::MakeLink { at, target } => self.make_link(at, target),
             Step::OpenTerminal { console } => self.open_terminal(*console),
             Step::MaskPath(path) => self.mask(path),
@@ -184,6 +190,9 @@ impl<'a> Child<'a> {
             Step::SetHostname(name) => Ok(rustix::system::sethostname(name.as_bytes())?),
             Step::SetDomainname(name) => Ok(rustix::system::setdomainname(name.as_bytes())?),
             Step::SetSysctl { name, value } => Ok(crate::sysctl::write(&self.procfs, name, value)?),
+            Step::MapOwners { folders, mapping } => self.map_owners(folders, mapping),
+            Step::MakeSources => self.make_sources(),
+            Step::EnterUserNamespace { stdio_owner, .. } => self.enter_user_namespace(*stdio_owner),
             process => self.perform_on_process(process),
         }
     }
@@ -205,6 +214,7 @@ impl<'a> Child<'a> {
             }
             Step::EnterDirectory(path) => self.enter_directory(path),
             Step::SetLimit(limit) => set_limit(limit),
+            Step::AllowLimit(limit) => user_namespace::allow_limit(limit),
             Step::LimitCapabilities(kept) => Ok(identity::limit_capabilities(*kept)?),
             Step::SetIdentity(identity) => {
                 identity::give_stdio(identity.uid);
@@ -248,15 +258,19 @@ impl<'a> Child<'a> {
     /// Copies of the host's mounts, taken before anything is isolated: those that shall exchange mounts with the host
     /// stay its peers.
     fn open_bind_sources(&mut self) -> Result<(), StepError> {
-        self.sources.resize_with(self.launch.steps.len(), || None);
-        for (step, source) in self.launch.steps.iter().zip(&mut self.sources) {
+        let mut sources: Vec<Option<OwnedFd>> = Vec::new();
+        sources.resize_with(self.launch.steps.len(), || None);
+        for (step, source) in self.launch.steps.iter().zip(&mut sources) {
             let Step::Mount(mount) = step else { continue };
             *source = match (&mount.what, &self.launch.entering) {
-                (MountSource::Bind { source, depth, .. }, _) => {
+                (MountSource::Bind { source, depth, mapping }, _) => {
                     let named = || format!("bind source {} for {}", source.display(), mount.at.display());
                     let copied = mounts::copy_path(source, *depth).explain(named)?;
                     if !propagation::allows(&self.procfs, source, mount.propagation).explain(named)? {
                         return Err(StepError::saying(format!("{}: it is not on a shared mount", named())));
+                    }
+                    if let Some(mapping) = mapping {
+                        self.map(&copied, mapping).explain(|| format!("mapping the owners of {}", named()))?;
                     }
                     Some(copied)
                 }
@@ -267,6 +281,7 @@ impl<'a> Child<'a> {
                 _ => None,
             };
         }
+        self.sources = sources;
         Ok(())
     }
 
@@ -305,15 +320,17 @@ impl<'a> Child<'a> {
                     self.mount_point(at, Made::Directory)?
                 };
                 let flags = attributes.mount.set | attributes.tree.set;
-                let made = mounts::new_filesystem(kind, source, options, flags)?;
+                let made = match self.take_source(place) {
+                    Some(made) => made,
+                    None => mounts::new_filesystem(kind, source, options, flags)?,
+                };
                 mounts::shape(&made, Attributes::default(), propagation, None)?;
                 Ok(mounts::attach(&made, &point)?)
             }
             MountSource::Bind { .. } | MountSource::PodShm => {
-                let source = self.sources.get_mut(place).and_then(Option::take);
+                let source = self.take_source(place);
                 let source = source.ok_or_else(|| StepError::saying("its source was not opened"))?;
-                let idmap = self.launch.mappings.get(place).and_then(Option::as_ref).map(AsFd::as_fd);
-                mounts::shape(&source, *attributes, Some(propagation.unwrap_or(private_as(what))), idmap)?;
+                mounts::shape(&source, *attributes, Some(propagation.unwrap_or(private_as(what))), None)?;
                 let kind = kind_of(&source)?;
                 let point = self.mount_point(at, kind)?;
                 match (mounts::attach(&source, &point), kind) {
@@ -324,12 +341,19 @@ impl<'a> Child<'a> {
                 }
             }
             MountSource::Overlay { lower, writable, sub_path } => {
-                let shown = overlay::open(lower, writable.as_ref(), sub_path.as_deref())?;
+                let shown = match self.take_source(place) {
+                    Some(shown) => shown,
+                    None => overlay::open(lower, writable.as_ref(), sub_path.as_deref())?,
+                };
                 mounts::shape(&shown, *attributes, Some(propagation.unwrap_or(private_as(what))), None)?;
                 let point = self.mount_point(at, kind_of(&shown)?)?;
                 Ok(mounts::attach(&shown, &point)?)
             }
         }
+    }
+
+    fn take_source(&mut self, place: usize) -> Option<OwnedFd> {
+        self.sources.get_mut(place).and_then(Option::take)
     }
 
     fn mount_point(&self, at: &Path, made: Made) -> Result<OwnedFd, StepError> {
@@ -362,12 +386,8 @@ impl<'a> Child<'a> {
     }
 
     fn make_node(&mut self, node: &DeviceNode) -> Result<(), StepError> {
-        use rustix::fs::{AtFlags, FileType, Gid, Uid, chownat, makedev, mknodat, statat};
-        let (kind, device) = match node.kind {
-            NodeKind::Character { major, minor } => (FileType::CharacterDevice, makedev(major, minor)),
-            NodeKind::Block { major, minor } => (FileType::BlockDevice, makedev(major, minor)),
-            NodeKind::Fifo => (FileType::Fifo, 0),
-        };
+        use rustix::fs::{AtFlags, FileType, Gid, Uid, chownat, mknodat, statat};
+        let (kind, device) = file_kind(node.kind);
         let (folder, name) = self.folder(&node.at)?;
         match mknodat(folder, name, kind, Mode::from_raw_mode(node.mode), device) {
             Err(Errno::EXIST) => {
@@ -458,6 +478,15 @@ impl<'a> Child<'a> {
         } else {
             Err(StepError::saying("it lies outside of the container"))
         }
+    }
+}
+
+fn file_kind(kind: NodeKind) -> (rustix::fs::FileType, u64) {
+    use rustix::fs::{FileType, makedev};
+    match kind {
+        NodeKind::Character { major, minor } => (FileType::CharacterDevice, makedev(major, minor)),
+        NodeKind::Block { major, minor } => (FileType::BlockDevice, makedev(major, minor)),
+        NodeKind::Fifo => (FileType::Fifo, 0),
     }
 }
 

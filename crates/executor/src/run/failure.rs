@@ -19,6 +19,12 @@ impl StepError {
         StepError { detail: detail.into(), errno: 0 }
     }
 
+    /// The same failure, on `what`.
+    pub(super) fn on(self, what: &str) -> Self {
+        let colon = if self.detail.is_empty() { "" } else { ": " };
+        StepError { detail: format!("{what}{colon}{}", self.detail), ..self }
+    }
+
     pub(super) fn is(&self, errno: Errno) -> bool {
         self.errno == errno.raw_os_error()
     }

@@ -1,6 +1,8 @@
 //! Who the process is and what it may do. All of these are raw system calls of the one thread there is: libc's would
 //! signal threads that do not exist in a copied process.
 
+use std::io;
+
 use rustix::fs::{FileType, fchown, fstat, makedev};
 use rustix::io::{Errno, Result};
 use rustix::process::{Gid, Uid};
@@ -38,6 +40,21 @@ pub(crate) fn become_user(identity: &Identity) -> Result<()> {
     set_keep_capabilities(false)?;
     let kept = capabilities(None)?;
     set_capabilities(None, thread::CapabilitySets { effective: kept.permitted, ..kept })
+}
+
+/// Does `act` as another user, with that user's permissions and no capability, and is the present one again afterwards.
+///
+/// # Errors
+/// Those of `act`, and of changing the user. After one of changing it back, this process must end.
+pub(crate) fn as_user<T>(uid: u32, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let own = rustix::process::getuid();
+    let readable = rustix::process::dumpable_behavior()?;
+    set_thread_res_uid(own, Uid::from_raw(uid), own)?;
+    let done = act();
+    set_thread_res_uid(own, own, own)?;
+    // A machine may be set to make processes that change their user readable (fs.suid_dumpable).
+    rustix::process::set_dumpable_behavior(readable)?;
+    done
 }
 
 /// Sets effective, permitted, inheritable and ambient capabilities.

@@ -14,6 +14,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use super::Stdio;
 use super::child;
 use super::error::StartError;
+use super::idmap::Mappings;
 use super::line::{self, Line};
 use crate::cgroup::Cgroup;
 use crate::limits::KILL_DEADLINE;
@@ -29,9 +30,11 @@ pub(super) struct Launch<'a> {
     pub new: NewNamespaces,
     /// A PID namespace to be born into: a namespace, or a pidfd of one of its processes.
     pub pid_namespace: Option<BorrowedFd<'a>>,
+    /// The same two for the successor that a plan with a user namespace has.
+    pub inner: NewNamespaces,
+    pub inner_pid_namespace: Option<BorrowedFd<'a>>,
     pub entering: Entering<'a>,
-    /// In the places of the steps: the mapping of a mount's ids.
-    pub mappings: &'a [Option<OwnedFd>],
+    pub mappings: &'a Mappings<'a>,
 }
 
 /// How the child gets to the namespaces that are not new.

@@ -1,6 +1,6 @@
 //! What a child tells its parent on the way to execve, over a socket pair that closes on execve.
 //!
-//! The child sends at most one terminal, then either one failure, or that it is ready and, if execve fails, one failure.
+//! The child sends at most one successor and one terminal, then either one failure, or that it is ready and, if execve fails, one failure.
 //! The end of the line after "ready" means that the program runs; without it, that the child was killed.
 
 use std::io::{IoSlice, IoSliceMut};
@@ -19,7 +19,7 @@ use crate::limits::FAILURE_DETAIL_MAX_BYTES;
 
 /// Why a child did not come to execve.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     /// The step's place in the plan; none: before the first.
     pub step: Option<u16>,
     /// 0: the detail says it all.
@@ -28,7 +28,12 @@ pub(super) struct Failure {
 }
 
 #[derive(Debug)]
-pub(super) enum Message {
+pub(crate) enum Message {
+    /// From now on the child is this process, by its number among the parent's processes.
+    Successor {
+        pid: i32,
+        pidfd: OwnedFd,
+    },
     /// The master of the terminal that the child has opened.
     Terminal(OwnedFd),
     /// All steps are done, execve comes next.
@@ -38,6 +43,7 @@ pub(super) enum Message {
     End,
 }
 
+const SUCCESSOR: u8 = b'S';
 const TERMINAL: u8 = b'T';
 const READY: u8 = b'R';
 const FAILED: u8 = b'F';
@@ -46,32 +52,41 @@ const NO_STEP: u16 = u16::MAX;
 
 /// One end.
 #[derive(Debug)]
-pub(super) struct Line(OwnedFd);
+pub(crate) struct Line(OwnedFd);
 
 /// Both ends: the parent's and the child's.
-pub(super) fn open() -> Result<(Line, Line)> {
+pub(crate) fn open() -> Result<(Line, Line)> {
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     Ok((Line(ours), Line(theirs)))
 }
 
 impl Line {
     /// The parent is gone, or does not wait any more.
-    pub(super) fn is_cut(&self) -> bool {
+    pub(crate) fn is_cut(&self) -> bool {
         let mut fds = [PollFd::new(&self.0, PollFlags::empty())];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut fds, Some(&now)).is_err() || fds[0].revents().contains(PollFlags::HUP)
     }
 
     pub(super) fn send_terminal(&self, master: &OwnedFd) -> Result<()> {
-        let fds = [master.as_fd()];
+        self.send_with(&[TERMINAL], master)
+    }
+
+    pub(super) fn send_successor(&self, pid: i32, pidfd: &OwnedFd) -> Result<()> {
+        let [a, b, c, d] = pid.to_le_bytes();
+        self.send_with(&[SUCCESSOR, a, b, c, d], pidfd)
+    }
+
+    fn send_with(&self, message: &[u8], descriptor: &OwnedFd) -> Result<()> {
+        let fds = [descriptor.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         control.push(SendAncillaryMessage::ScmRights(&fds));
-        sendmsg(&self.0, &[IoSlice::new(&[TERMINAL])], &mut control, SendFlags::NOSIGNAL).map(drop)
+        sendmsg(&self.0, &[IoSlice::new(message)], &mut control, SendFlags::NOSIGNAL).map(drop)
     }
 
     /// By write(2), which every system call filter allows.
-    pub(super) fn send_ready(&self) -> Result<()> {
+    pub(crate) fn send_ready(&self) -> Result<()> {
         rustix::io::write(&self.0, &[READY]).map(drop)
     }
 
@@ -87,29 +102,41 @@ impl Line {
 
     /// The next message, if it has arrived.
     pub(super) fn receive(&self) -> Result<Option<Message>> {
+        match self.receive_as(RecvFlags::DONTWAIT) {
+            Err(Errno::AGAIN) => Ok(None),
+            received => received.map(Some),
+        }
+    }
+
+    /// Waits for the next message.
+    pub(crate) fn next(&self) -> Result<Message> {
+        rustix::io::retry_on_intr(|| self.receive_as(RecvFlags::empty()))
+    }
+
+    fn receive_as(&self, flags: RecvFlags) -> Result<Message> {
         let mut bytes = [0; FAILURE_DETAIL_MAX_BYTES + 16];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        let received = match recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags) {
-            Err(Errno::AGAIN) => return Ok(None),
-            received => received?.bytes,
-        };
+        let flags = flags | RecvFlags::CMSG_CLOEXEC;
+        let received = recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)?.bytes;
         let fd = control.drain().find_map(|message| match message {
             RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
             _ => None,
         });
         match (&bytes[..received], fd) {
-            ([], _) => Ok(Some(Message::End)),
-            ([READY], _) => Ok(Some(Message::Ready)),
-            ([TERMINAL], Some(master)) => Ok(Some(Message::Terminal(master))),
+            ([], _) => Ok(Message::End),
+            ([READY], _) => Ok(Message::Ready),
+            ([TERMINAL], Some(master)) => Ok(Message::Terminal(master)),
+            ([SUCCESSOR, a, b, c, d], Some(pidfd)) => {
+                Ok(Message::Successor { pid: i32::from_le_bytes([*a, *b, *c, *d]), pidfd })
+            }
             ([FAILED, step_low, step_high, a, b, c, d, detail @ ..], _) => {
                 let step = u16::from_le_bytes([*step_low, *step_high]);
-                Ok(Some(Message::Failed(Failure {
+                Ok(Message::Failed(Failure {
                     step: (step != NO_STEP).then_some(step),
                     errno: i32::from_le_bytes([*a, *b, *c, *d]),
                     detail: String::from_utf8_lossy(detail).into_owned(),
-                })))
+                }))
             }
             _ => Err(Errno::BADMSG),
         }
@@ -145,6 +172,14 @@ mod tests {
     fn next(line: &Line) -> Message {
         line.wait(Instant::now() + Duration::from_secs(5)).unwrap();
         line.receive().unwrap().expect("a message")
+    }
+
+    #[test]
+    fn a_successor_is_told_by_number_and_descriptor() {
+        let (ours, theirs) = open().unwrap();
+        let (_, descriptor) = rustix::pipe::pipe().unwrap();
+        theirs.send_successor(70_000, &descriptor).unwrap();
+        assert!(matches!(ours.next().unwrap(), Message::Successor { pid: 70_000, .. }));
     }
 
     #[test]

@@ -10,13 +10,14 @@ mod failure;
 pub(crate) mod identity;
 mod idmap;
 mod launch;
-mod line;
+pub(crate) mod line;
 mod mounts;
 mod overlay;
 mod program;
 mod propagation;
 mod root;
 mod starting;
+pub(crate) mod successor;
 mod terminal;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -29,6 +30,7 @@ pub use self::error::{Reason, StartError};
 pub(crate) use self::launch::kill;
 pub use self::starting::{Progress, Starting, died_by, ended_with};
 
+use self::idmap::Mappings;
 use self::launch::{Child, Entering, Launch};
 use crate::cgroup::{self, Cgroup};
 use crate::plan::{ContainerPlan, ExecPlan, Namespace, Step};
@@ -89,20 +91,26 @@ pub fn begin(
     check_terminal(&plan.steps, &stdio)?;
     check_shared(plan, pod)?;
     let (new, pid_namespace) = pid_namespace(plan, pod)?;
-    let mappings = idmap::user_namespaces(&plan.steps, single)?;
+    let new = new.with(NewNamespaces::MOUNT);
+    let pid_namespace = pid_namespace.as_ref().map(AsFd::as_fd);
+    let mappings = Mappings::of(&plan.steps, pod, single)?;
     let cgroup = cgroup::create(&plan.cgroup, &plan.layout).map_err(|source| StartError::Cgroup { source })?;
-    let launched = launch::launch(
-        &Launch {
-            steps: &plan.steps,
-            cgroup: &cgroup,
-            new: NewNamespaces::MOUNT.with(new),
-            pid_namespace: pid_namespace.as_ref().map(AsFd::as_fd),
-            entering: Entering::Container { namespaces: &plan.namespaces, pod },
-            mappings: &mappings,
-        },
-        stdio,
-        single,
-    );
+    let mut launch = Launch {
+        steps: &plan.steps,
+        cgroup: &cgroup,
+        new,
+        pid_namespace,
+        inner: NewNamespaces::default(),
+        inner_pid_namespace: None,
+        entering: Entering::Container { namespaces: &plan.namespaces, pod },
+        mappings: &mappings,
+    };
+    if plan.user_namespace().is_some() {
+        // All that is new is made in the user namespace, by the successor of a child that has only its own mounts.
+        (launch.new, launch.pid_namespace) = (NewNamespaces::MOUNT, None);
+        (launch.inner, launch.inner_pid_namespace) = (inner_namespaces(plan, new), pid_namespace);
+    }
+    let launched = launch::launch(&launch, stdio, single);
     finish(launched, cgroup)
 }
 
@@ -133,8 +141,10 @@ pub fn begin_exec(
             cgroup: &cgroup,
             new: NewNamespaces::default(),
             pid_namespace: Some(container.pidfd),
+            inner: NewNamespaces::default(),
+            inner_pid_namespace: None,
             entering: Entering::Exec { container: container.pidfd },
-            mappings: &[],
+            mappings: &Mappings::default(),
         },
         stdio,
         single,
@@ -175,7 +185,11 @@ fn check_shared(plan: &ContainerPlan, pod: &PodNamespaces) -> Result<(), StartEr
             return Err(StartError::Mismatch { what });
         }
     }
-    Ok(())
+    if plan.user_namespace() == pod.plan.user.as_ref() {
+        Ok(())
+    } else {
+        Err(StartError::Mismatch { what: "the user namespace" })
+    }
 }
 
 /// The PID namespace that the child is born into: a new one, or one to join.
@@ -203,6 +217,11 @@ fn pid_namespace(plan: &ContainerPlan, pod: &PodNamespaces) -> Result<(NewNamesp
             (None, _) => Err(StartError::Mismatch { what: "a PID namespace of the pod" }),
         },
     }
+}
+
+fn inner_namespaces(plan: &ContainerPlan, new: NewNamespaces) -> NewNamespaces {
+    let is_new = plan.namespaces.cgroup == Namespace::New;
+    new.with(if is_new { NewNamespaces::CONTROL_GROUP } else { NewNamespaces::default() })
 }
 
 fn new_namespaces(plan: &ContainerPlan) -> NewNamespaces {

@@ -27,6 +27,8 @@ pub struct Starting {
     pub(super) cgroup: Cgroup,
     terminal_master: Option<OwnedFd>,
     is_ready: bool,
+    /// The child that the present one has succeeded; it ends.
+    predecessor: Option<OwnedFd>,
 }
 
 /// How far a child has come.
@@ -54,9 +56,11 @@ pub fn ended_with(code: i32) -> StartError {
 
 impl Starting {
     pub(super) fn new(pid: i32, pidfd: OwnedFd, line: Line, cgroup: Cgroup) -> Self {
-        Starting { pid, pidfd, line, cgroup, terminal_master: None, is_ready: false }
+        Starting { pid, pidfd, line, cgroup, terminal_master: None, is_ready: false, predecessor: None }
     }
 
+    /// Changes while [`Starting::advance`] is called, at most once: a child that enters a user namespace is succeeded by
+    /// another one. The caller, who reaps every child, reaps both.
     pub fn pid(&self) -> i32 {
         self.pid
     }
@@ -79,6 +83,10 @@ impl Starting {
         loop {
             match self.line.receive() {
                 Ok(None) => return Progress::Underway,
+                Ok(Some(Message::Successor { pid, pidfd })) => {
+                    self.pid = pid;
+                    self.predecessor = Some(std::mem::replace(&mut self.pidfd, pidfd));
+                }
                 Ok(Some(Message::Terminal(master))) => self.terminal_master = Some(master),
                 Ok(Some(Message::Ready)) => self.is_ready = true,
                 Ok(Some(Message::Failed(failure))) => return Progress::Failed(failed(failure, steps)),
@@ -100,7 +108,10 @@ impl Starting {
         let deadline = Instant::now() + START_DEADLINE;
         let error = loop {
             match self.advance(steps) {
-                Progress::Runs => return Ok(self.into_started()),
+                Progress::Runs => {
+                    self.predecessor.take().as_ref().map(kill);
+                    return Ok(self.into_started());
+                }
                 Progress::Failed(error) => break error,
                 Progress::Dead => break died(&self.pidfd),
                 Progress::Underway => match self.line.wait(deadline) {
@@ -110,6 +121,7 @@ impl Starting {
                 },
             }
         };
+        self.predecessor.take().as_ref().map(kill);
         kill(&self.pidfd);
         // The reason for the failure is what matters; a group that cannot be removed now is removed with the
         // container's, or the pod's.

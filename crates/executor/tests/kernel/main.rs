@@ -9,6 +9,7 @@ mod execs;
 mod failures;
 mod pods;
 mod speed;
+mod user_namespaces;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,7 +34,15 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let filter: Vec<&str> =
         arguments.iter().map(String::as_str).filter(|argument| !argument.starts_with('-')).collect();
-    let all = [containers::TESTS, execs::TESTS, failures::TESTS, escapes::TESTS, pods::TESTS, speed::TESTS];
+    let all = [
+        containers::TESTS,
+        execs::TESTS,
+        failures::TESTS,
+        escapes::TESTS,
+        pods::TESTS,
+        user_namespaces::TESTS,
+        speed::TESTS,
+    ];
     let chosen = all.iter().flat_map(|tests| tests.iter());
     let chosen: Vec<&Test> =
         chosen.filter(|(name, _)| filter.is_empty() || filter.iter().any(|part| name.contains(part))).collect();
