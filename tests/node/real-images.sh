@@ -62,7 +62,7 @@ equals its_resolver_is_the_pods "nameserver 192.0.2.53" "$(run nginx grep namese
 check redis_is_ready until_true 20 has_logs redis 'Ready to accept connections'
 equals redis_keeps_what_it_is_told "OK bread" "$(run redis redis-cli set basket bread) $(run redis redis-cli get basket)"
 check redis_answers_the_host greets "${ADDRESS[redis]}" 6379 PING '+PONG'
-equals redis_became_its_own_user redis "$(run redis sh -c 'ps -o user= -p 1 2> /dev/null || stat -c %U /proc/1')"
+equals redis_became_its_own_user "$(run redis id -u redis)" "$(stat -c %u "/proc/$(state redis .info.pid)")"
 equals its_volume_is_its_own redis "$(run redis stat -c %U /data)"
 
 # Like the first start of the real image: it makes its tables, then serves.
