@@ -29,8 +29,9 @@ container_request() {
 state() { cri inspect "${CONTAINER[$1]}" | jq -r "$2"; }
 run() { cri exec -s "${CONTAINER[$1]}" "${@:2}"; }
 has_logs() { cri logs "${CONTAINER[$1]}" 2>&1 | grep -- "$2"; }
-# greets PORT LINE REPLY...: whether the pod at the address answers LINE (none: at once) with something that has REPLY.
-greets() { timeout 5 bash -c 'exec 3<> "/dev/tcp/$0/$1"; [[ -z $2 ]] || printf "%s\r\n" "$2" >&3; head -c 80 <&3 | tr -d "\0" | grep -a -- "$3"' "$@"; }
+# greets ADDRESS PORT LINE LENGTH REPLY: whether what listens there answers LINE (empty: at once) with LENGTH bytes that
+# have REPLY.
+greets() { timeout 5 bash -c 'exec 3<> "/dev/tcp/$0/$1"; [[ -z $2 ]] || printf "%s\r\n" "$2" >&3; head -c "$3" <&3 | tr -d "\0" | grep -a -- "$4"' "$@"; }
 
 # ---- from nothing to running -----------------------------------------------------------------------------------------
 
@@ -61,7 +62,7 @@ equals its_resolver_is_the_pods "nameserver 192.0.2.53" "$(run nginx grep namese
 
 check redis_is_ready until_true 20 has_logs redis 'Ready to accept connections'
 equals redis_keeps_what_it_is_told "OK bread" "$(run redis redis-cli set basket bread) $(run redis redis-cli get basket)"
-check redis_answers_the_host greets "${ADDRESS[redis]}" 6379 PING '+PONG'
+check redis_answers_the_host greets "${ADDRESS[redis]}" 6379 PING 5 '+PONG'
 equals redis_became_its_own_user "$(run redis id -u redis)" "$(stat -c %u "/proc/$(state redis .info.pid)")"
 equals its_volume_is_its_own redis "$(run redis stat -c %U /data)"
 
@@ -69,7 +70,7 @@ equals its_volume_is_its_own redis "$(run redis stat -c %U /data)"
 sql() { run mariadb mariadb -N -B shop -e "$1"; }
 check mariadb_is_ready until_true 40 sql 'select 1'
 equals mariadb_keeps_what_it_is_told apple "$(sql 'create table fruit (name text); insert into fruit values ("apple"); select name from fruit')"
-check mariadb_answers_the_host greets "${ADDRESS[mariadb]}" 3306 '' MariaDB
+check mariadb_answers_the_host greets "${ADDRESS[mariadb]}" 3306 '' 40 MariaDB
 
 equals python_computes 1267650600228229401496703205376 "$(run python python3 -c 'print(2**100)')"
 run python sh -c 'echo from python > /srv/page' > /dev/null
