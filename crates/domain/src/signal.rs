@@ -22,6 +22,7 @@ const NAMES: [&str; 31] = [
 ];
 
 impl Signal {
+    pub const HUP: Signal = Signal(1);
     pub const KILL: Signal = Signal(9);
     pub const TERM: Signal = Signal(15);
 

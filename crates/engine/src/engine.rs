@@ -5,16 +5,19 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use cradle_domain::lifecycle::container::ContainerState;
-use cradle_domain::lifecycle::pod::PodState;
+use cradle_domain::lifecycle::container::{ContainerRequest, ContainerState};
+use cradle_domain::lifecycle::pod::{PodRequest, PodState};
 use cradle_domain::{Class, ContainerId, Failure, PodId};
 use cradle_executor::plan::Facts;
 
 use crate::act;
+use crate::act::attach::{AttachEnds, AttachStreams, Attachment};
+use crate::act::exec::{Exec, ExecEnds, ExecStreams};
 use crate::act::repair::Repairs;
 use crate::container::Container;
 use crate::creations::Creations;
@@ -190,6 +193,48 @@ impl Engine {
     ) -> Result<ExecOutput, Failure> {
         let container = self.core.container(id)?;
         act::exec_sync::exec_sync(&self.core, container, command, timeout).await
+    }
+
+    /// The whole id of a container in which a command can be run, and to which one can attach.
+    ///
+    /// # Errors
+    /// There is none, or it is not running.
+    pub fn running_container(&self, id: &str) -> Result<Arc<ContainerView>, Failure> {
+        let container = self.core.container(id)?;
+        container.admit(ContainerRequest::Exec)?;
+        Ok(container.view())
+    }
+
+    /// Starts a command in a running container and gives the ends of its streams.
+    pub async fn exec(
+        &self,
+        id: &str,
+        command: &[String],
+        streams: ExecStreams,
+    ) -> Result<(Exec, ExecEnds), Failure> {
+        let container = self.core.container(id)?;
+        act::exec::exec(&self.core, container, command, streams).await
+    }
+
+    /// Attaches to the streams of a running container's first process.
+    pub async fn attach(&self, id: &str, streams: AttachStreams) -> Result<(Attachment, AttachEnds), Failure> {
+        let container = self.core.container(id)?;
+        act::attach::attach(&self.core, container, streams).await
+    }
+
+    /// A pod whose ports can be connected to.
+    ///
+    /// # Errors
+    /// There is none, or it is not ready.
+    pub fn ready_pod(&self, id: &str) -> Result<Arc<PodView>, Failure> {
+        let pod = self.core.pod(id)?;
+        pod.admit(PodRequest::PortForward)?;
+        Ok(pod.view())
+    }
+
+    /// Connects to a port inside a pod, on 127.0.0.1 or else ::1. The socket does not block.
+    pub async fn dial(&self, pod: &str, port: u16) -> Result<OwnedFd, Failure> {
+        act::dial::dial(self.core.pod(pod)?, port).await
     }
 
     /// Makes the shim write to a new log file after a rotation.

@@ -21,4 +21,6 @@ pub mod usage;
 mod user;
 pub mod view;
 
+pub use act::attach::{AttachEnds, AttachStreams, Attachment};
+pub use act::exec::{Exec, ExecEnds, ExecStreams};
 pub use engine::{Engine, EngineStatus, ExecOutput, Settings};

@@ -1,7 +1,10 @@
 //! What is done to pods and containers, an act a file.
 
+pub(crate) mod attach;
 pub(crate) mod create_container;
+pub(crate) mod dial;
 pub(crate) mod events;
+pub(crate) mod exec;
 pub(crate) mod exec_sync;
 pub(crate) mod recover;
 pub(crate) mod remove_container;
