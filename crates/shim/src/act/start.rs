@@ -57,6 +57,11 @@ impl Start {
         self.number
     }
 
+    /// Whether another process takes the place of its first one, on the way into a user namespace.
+    fn has_successor(&self) -> bool {
+        matches!(&self.what, What::Container { request, .. } if request.plan.user_namespace().is_some())
+    }
+
     /// Who wants it killed is answered when it is gone; none: too many wait already.
     pub fn await_end(&mut self, waiter: Waiter) -> Option<()> {
         (self.kills.len() < KILLS_WAITING_MAX).then(|| self.kills.push(waiter))
@@ -172,12 +177,17 @@ impl Shim {
 
     /// A child is dead; true: it was on its way to its program.
     pub(crate) fn reaped_start(&mut self, pid: i32, status: WaitStatus) -> bool {
-        let of_pid =
-            |shim: &Self| shim.starts.iter().find(|start| start.starting.pid() == pid).map(|start| start.number);
-        let Some(number) = of_pid(self) else { return false };
+        let Some(number) = self.start_of(pid) else { return false };
         // It may have told that its program runs, and that program have ended, before this was looked at.
         self.advance_start(number);
         let Some(index) = self.start_index(number) else { return false };
+        if self.starts[index].starting.pid() != pid {
+            // Another process had taken its place. A kill was meant for both.
+            if self.starts[index].state != State::Underway {
+                self.send_kill(number);
+            }
+            return true;
+        }
         self.starts[index].refusal.get_or_insert_with(|| {
             Refusal::from_error(&match status.terminating_signal() {
                 Some(signal) => run::died_by(signal),
@@ -186,6 +196,19 @@ impl Shim {
         });
         self.start_event(number, Happened::Reaped);
         true
+    }
+
+    /// The start whose process this is; perhaps it has become so without having been heard of yet.
+    fn start_of(&mut self, pid: i32) -> Option<u32> {
+        let known = |shim: &Self| shim.starts.iter().find(|start| start.starting.pid() == pid).map(Start::number);
+        if let Some(number) = known(self) {
+            return Some(number);
+        }
+        let succeeded = self.starts.iter().filter(|start| start.has_successor()).map(Start::number);
+        for number in succeeded.collect::<Vec<_>>() {
+            self.advance_start(number);
+        }
+        known(self)
     }
 
     /// Looks an event up in the table and does what it says.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use cradle_domain::{ContainerId, PodId};
 use cradle_executor::cgroup::{self, Cgroup};
-use cradle_executor::plan::{self, ContainerPlan, Facts, PlanContext, Rootfs};
+use cradle_executor::plan::{self, ContainerPlan, Facts, IdMapping, IdRange, PlanContext, Rootfs};
 use cradle_executor::pod::{PidShare, PodPlan, Share};
 use cradle_shim::protocol::{
     ContainerIo, Event, ExecId, ExecIo, Exit, Frame, Greeting, Refusal, Reply, Request, StartContainer, StartExec,
@@ -19,8 +19,8 @@ use cradle_shim::protocol::{
 use cradle_shim::wire::{self, Message, RECEIVE_BUFFER_BYTES};
 use cradle_sys::spawn::{Program, spawn};
 use oci_spec::runtime::{
-    LinuxBuilder, LinuxMemoryBuilder, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxResources, MountBuilder,
-    ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    LinuxBuilder, LinuxIdMapping, LinuxIdMappingBuilder, LinuxMemoryBuilder, LinuxNamespaceBuilder, LinuxNamespaceType,
+    LinuxResources, MountBuilder, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use rustix::process::{Pid, Signal};
@@ -101,6 +101,8 @@ pub struct TestShim {
     pub client: Client,
     facts: Facts,
     cgroup: String,
+    /// Of the pod's user namespace.
+    mapping: Option<IdMapping>,
     reaped: bool,
     next_exec: u64,
 }
@@ -264,7 +266,17 @@ impl TestShim {
         let cgroup = shim_cgroup(&pod);
         let facts = Facts::read().unwrap();
         let pid = Pid::from_raw(pid).unwrap();
-        TestShim { folder, pod, pid, client: Client::new(ours), facts, cgroup, reaped: false, next_exec: 0 }
+        TestShim {
+            folder,
+            pod,
+            pid,
+            client: Client::new(ours),
+            facts,
+            cgroup,
+            mapping: None,
+            reaped: false,
+            next_exec: 0,
+        }
     }
 
     /// A shim whose pod lives in the host's namespaces.
@@ -280,6 +292,18 @@ impl TestShim {
         let (reply, descriptors) = shim.client.call(Request::SetUpPod(Box::new(plan))).unwrap();
         assert!(matches!(reply, Reply::PodReady));
         assert!(descriptors.is_empty(), "the host's network is not handed over");
+        shim
+    }
+
+    /// A shim whose pod has a user namespace of its own.
+    pub fn with_user_namespace() -> Self {
+        let mut shim = Self::launch();
+        let range = || vec![IdRange { inside: 0, outside: 200_000, length: 1000 }];
+        shim.mapping = Some(IdMapping { uids: range(), gids: range() });
+        let plan = PodPlan { user: shim.mapping.clone(), shm_size_bytes: 1 << 20, ..PodPlan::default() };
+        let (reply, descriptors) = shim.client.call(Request::SetUpPod(Box::new(plan))).unwrap();
+        assert!(matches!(reply, Reply::PodReady));
+        assert_eq!(descriptors.len(), 2);
         shim
     }
 
@@ -310,9 +334,14 @@ impl TestShim {
         if wanted.own_pids {
             kinds.push(LinuxNamespaceType::Pid);
         }
-        let namespaces: Vec<_> =
-            kinds.into_iter().map(|kind| LinuxNamespaceBuilder::default().typ(kind).build().unwrap()).collect();
-        let linux = LinuxBuilder::default()
+        let namespace = |kind| LinuxNamespaceBuilder::default().typ(kind);
+        let mut namespaces: Vec<_> = kinds.into_iter().map(|kind| namespace(kind).build().unwrap()).collect();
+        if self.mapping.is_some() {
+            use LinuxNamespaceType::{Ipc, Network, User, Uts};
+            let pods = |kind| namespace(kind).path(plan::POD_NAMESPACE).build().unwrap();
+            namespaces.extend([User, Network, Ipc, Uts].map(pods));
+        }
+        let mut linux = LinuxBuilder::default()
             .namespaces(namespaces)
             .cgroups_path(format!("{}/{}", self.cgroup, id.short()))
             .resources(resources(wanted.memory_limit_bytes))
@@ -320,6 +349,9 @@ impl TestShim {
             .readonly_paths(Vec::new())
             .build()
             .unwrap();
+        if let Some(mapping) = &self.mapping {
+            linux.set_uid_mappings(Some(oci_ranges(&mapping.uids))).set_gid_mappings(Some(oci_ranges(&mapping.gids)));
+        }
         let mut spec = SpecBuilder::default()
             .root(RootBuilder::default().path("rootfs").build().unwrap())
             .process(process(&["sh", "-c", wanted.command], wanted.io.terminal))
@@ -479,6 +511,13 @@ fn process(arguments: &[&str], terminal: bool) -> oci_spec::runtime::Process {
         .no_new_privileges(true)
         .build()
         .unwrap()
+}
+
+fn oci_ranges(ranges: &[IdRange]) -> Vec<LinuxIdMapping> {
+    let builder = |range: &IdRange| {
+        LinuxIdMappingBuilder::default().container_id(range.inside).host_id(range.outside).size(range.length)
+    };
+    ranges.iter().map(|range| builder(range).build().unwrap()).collect()
 }
 
 fn resources(memory_limit_bytes: Option<i64>) -> LinuxResources {

@@ -7,6 +7,7 @@ mod execs;
 mod output;
 #[path = "../support/mod.rs"]
 mod support;
+mod user_namespaces;
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
