@@ -7,6 +7,7 @@ mod file;
 mod nearest;
 mod value;
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ pub struct Config {
     pub registry: Registry,
     pub images: Images,
     pub network: Network,
+    pub streaming: Streaming,
     pub cgroup: Cgroup,
 }
 
@@ -68,6 +70,17 @@ pub struct Network {
     pub bridge: InterfaceName,
     pub subnets: Vec<Subnet>,
     pub masquerade: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Streaming {
+    pub address: IpAddr,
+    pub port: Bounded<0, 65_535>,
+    pub tls_certificate: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
+    pub idle_timeout: Duration,
+    pub stream_creation_timeout: Duration,
+    pub handshake_timeout: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -130,6 +143,21 @@ pub const KEYS: &[Key] = &[
     key!("network.bridge", network.bridge, "Bridge that pods are connected to; made when it is missing"),
     key!("network.subnets", network.subnets, "Subnets that pods get addresses from"),
     key!("network.masquerade", network.masquerade, "Hide pods' addresses from the world outside"),
+    key!("streaming.address", streaming.address, "Address on which clients get exec, attach and port-forward"),
+    key!("streaming.port", streaming.port, "Port for that; 0: one that is free"),
+    key!("streaming.tls_certificate", streaming.tls_certificate, "Certificate in PEM form for TLS, read again when it changes"),
+    key!("streaming.tls_key", streaming.tls_key, "Its key"),
+    key!("streaming.idle_timeout", streaming.idle_timeout, "A session in which nothing moves for so long is ended"),
+    key!(
+        "streaming.stream_creation_timeout",
+        streaming.stream_creation_timeout,
+        "A client must have opened its streams after so long"
+    ),
+    key!(
+        "streaming.handshake_timeout",
+        streaming.handshake_timeout,
+        "A client must have sent its request after so long, and before that its part of TLS's handshake"
+    ),
     key!("cgroup.root", cgroup.root, "Control group of pods whose request names none"),
 ];
 
@@ -150,6 +178,8 @@ pub enum ConfigError {
     Flag { flag: &'static str, why: String },
     #[error("root and state are both {}, and must be two folders", folder.display())]
     SameFolder { folder: PathBuf },
+    #[error("streaming.tls_certificate and streaming.tls_key: one is set, and the other is not")]
+    HalfCertificate,
 }
 
 impl Classified for ConfigError {
@@ -180,6 +210,15 @@ impl Default for Config {
                 subnets: DEFAULT_SUBNET.parse().into_iter().collect(),
                 masquerade: true,
             },
+            streaming: Streaming {
+                address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+                port: Bounded(0),
+                tls_certificate: None,
+                tls_key: None,
+                idle_timeout: cradle_streaming::limits::IDLE_TIMEOUT,
+                stream_creation_timeout: cradle_streaming::limits::STREAM_CREATION_TIMEOUT,
+                handshake_timeout: cradle_streaming::limits::HANDSHAKE_TIMEOUT,
+            },
             cgroup: Cgroup { root: CgroupPath::cradle() },
         }
     }
@@ -204,6 +243,9 @@ impl Config {
         }
         if config.root == config.state {
             return Err(ConfigError::SameFolder { folder: config.root });
+        }
+        if config.streaming.tls_certificate.is_some() != config.streaming.tls_key.is_some() {
+            return Err(ConfigError::HalfCertificate);
         }
         Ok(config)
     }

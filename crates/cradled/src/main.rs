@@ -79,8 +79,9 @@ fn run(arguments: &Arguments, mut config: Config) -> Result<(), Failure> {
         let _context = runtime.enter();
         Signals::listen().map_err(cannot("listen for signals"))?
     };
-    let Wired { edge, bridge } = runtime.block_on(wiring::wire(&config, runtime.handle().clone()))?;
+    let Wired { edge, streaming, bridge } = runtime.block_on(wiring::wire(&config, runtime.handle().clone()))?;
     let (stop, stopped) = watch::channel(false);
+    let streaming = runtime.spawn(streaming.serve(stopped.clone()));
     let (ended, serving) = oneshot::channel();
     let server = serve_on_own_thread(listener, edge, stopped, ended).map_err(cannot("serve the socket"))?;
     info!(version = env!("CARGO_PKG_VERSION"), socket = %socket.display(), "ready");
@@ -92,6 +93,8 @@ fn run(arguments: &Arguments, mut config: Config) -> Result<(), Failure> {
     // The receiver is gone only if the server is, and then there is nothing to stop.
     let _ = stop.send(true);
     let joined = server.join();
+    // It bounds itself; a panic in it was reported.
+    let _ = runtime.block_on(streaming);
     runtime.block_on(async { tokio::time::timeout(CLOSE_NETWORK, bridge.close()).await.ok() });
     runtime.shutdown_timeout(DRAIN_WORK);
     // A later daemon has replaced the socket by its own only if it could take the folders, which are still ours.

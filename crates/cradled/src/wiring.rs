@@ -1,5 +1,6 @@
 //! Puts the crates together: registry → images → engine, with network, records and shims at its sides.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use cradle_images::{Store, StoreConfig};
 use cradle_network::bridge::Bridge;
 use cradle_network::bridge::config::BridgeConfig;
 use cradle_registry::{ProxySettings, RegistryConfig};
+use cradle_streaming::{CertificateFiles, Server};
 use tokio::runtime::Handle;
 use tracing::warn;
 
@@ -24,6 +26,8 @@ const SHIMS_GROUP: &str = "shims";
 /// What the daemon is made of.
 pub struct Wired {
     pub edge: Edge,
+    /// Serves the URLs that `edge` gives out.
+    pub streaming: Server,
     /// To be closed at the end.
     pub bridge: Bridge,
 }
@@ -75,7 +79,9 @@ pub async fn wire(config: &Config, work: Handle) -> Result<Wired, Failure> {
         resolv_conf: Path::new("/etc/resolv.conf").to_owned(),
     };
     let engine = Engine::start(ports, settings).await?;
-    Ok(Wired { edge: Edge { engine, images, work, facts: Arc::new(facts) }, bridge })
+    let (server, urls) = Server::bind(streaming_config(config), engine.clone()).await?;
+    let edge = Edge { engine, images, streaming: urls, work, facts: Arc::new(facts) };
+    Ok(Wired { edge, streaming: server, bridge })
 }
 
 fn store_config(config: &Config) -> StoreConfig {
@@ -85,6 +91,18 @@ fn store_config(config: &Config) -> StoreConfig {
         max_unpacked_bytes: config.images.max_unpacked_bytes.0,
         pinned: config.images.pinned.clone(),
         ..StoreConfig::new(config.root.clone())
+    }
+}
+
+fn streaming_config(config: &Config) -> cradle_streaming::Config {
+    let streaming = &config.streaming;
+    let files = streaming.tls_certificate.clone().zip(streaming.tls_key.clone());
+    cradle_streaming::Config {
+        address: SocketAddr::new(streaming.address, u16::try_from(streaming.port.0).unwrap_or_default()),
+        certificate: files.map(|(certificate, key)| CertificateFiles { certificate, key }),
+        idle_timeout: streaming.idle_timeout,
+        stream_creation_timeout: streaming.stream_creation_timeout,
+        handshake_timeout: streaming.handshake_timeout,
     }
 }
 

@@ -7,6 +7,7 @@ use cradle_domain::{Class, Failure};
 use cradle_engine::Engine;
 use cradle_engine::ports::Images;
 use cradle_engine::request;
+use cradle_streaming::Urls;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tracing::Instrument;
@@ -19,6 +20,8 @@ use tracing::Instrument;
 pub struct Edge {
     pub engine: Arc<Engine>,
     pub images: Arc<dyn Images>,
+    /// Gives out the URLs of exec, attach and port-forward.
+    pub streaming: Urls,
     /// Where everything that is not a plain read runs.
     pub work: Handle,
     pub facts: Arc<Facts>,

@@ -1,6 +1,7 @@
 //! Values: what the file and the flags can hold, and the types that they become.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tracing_subscriber::filter::Targets;
@@ -122,6 +123,19 @@ impl Setting for bool {
 
     fn read_flag(text: &str) -> Result<Value, String> {
         text.parse().map(Value::Boolean).map_err(|_| format!("{text:?} must be true or false"))
+    }
+}
+
+impl Setting for IpAddr {
+    const PLACEHOLDER: &'static str = "ADDRESS";
+
+    fn from_value(value: Value) -> Result<Self, String> {
+        let text = text(value)?;
+        text.parse().map_err(|_| format!("{text:?} must be an IP address"))
+    }
+
+    fn to_value(&self) -> Value {
+        Value::Text(self.to_string())
     }
 }
 

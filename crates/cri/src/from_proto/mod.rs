@@ -11,6 +11,7 @@ mod pod;
 mod resources;
 mod security;
 mod signal;
+mod streaming;
 mod time;
 
 pub use container::{command, container};
@@ -20,6 +21,7 @@ pub use image::{image_name, pull, wish};
 pub use pod::pod;
 pub use resources::resources;
 pub use signal::signal;
+pub use streaming::{ports, wanted};
 pub use time::{execution_limit, grace_period};
 
 #[cfg(test)]

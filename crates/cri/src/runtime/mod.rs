@@ -1,8 +1,10 @@
 //! The CRI's RuntimeService: pods, containers and their figures.
 
+mod attach;
 mod container_stats;
 mod container_status;
 mod create_container;
+mod exec;
 mod exec_sync;
 mod list_container_stats;
 mod list_containers;
@@ -10,6 +12,7 @@ mod list_pod_sandbox;
 mod list_pod_sandbox_stats;
 mod pod_sandbox_stats;
 mod pod_sandbox_status;
+mod port_forward;
 mod remove_container;
 mod remove_pod_sandbox;
 mod reopen_container_log;
@@ -51,6 +54,9 @@ crate::rpcs::rpcs! {
         update_container_resources(UpdateContainerResourcesRequest) -> UpdateContainerResourcesResponse;
         reopen_container_log(ReopenContainerLogRequest) -> ReopenContainerLogResponse;
         exec_sync(ExecSyncRequest) -> ExecSyncResponse;
+        exec(ExecRequest) -> ExecResponse;
+        attach(AttachRequest) -> AttachResponse;
+        port_forward(PortForwardRequest) -> PortForwardResponse;
         container_stats(ContainerStatsRequest) -> ContainerStatsResponse;
         list_container_stats(ListContainerStatsRequest) -> ListContainerStatsResponse;
         pod_sandbox_stats(PodSandboxStatsRequest) -> PodSandboxStatsResponse;
@@ -64,9 +70,6 @@ crate::rpcs::rpcs! {
             -> StreamPodSandboxStatsStream of StreamPodSandboxStatsResponse;
     }
     unimplemented {
-        exec(ExecRequest) -> ExecResponse, "Exec";
-        attach(AttachRequest) -> AttachResponse, "Attach";
-        port_forward(PortForwardRequest) -> PortForwardResponse, "PortForward";
         checkpoint_container(CheckpointContainerRequest) -> CheckpointContainerResponse, "CheckpointContainer";
         list_metric_descriptors(ListMetricDescriptorsRequest) -> ListMetricDescriptorsResponse, "ListMetricDescriptors";
         list_pod_sandbox_metrics(ListPodSandboxMetricsRequest) -> ListPodSandboxMetricsResponse, "ListPodSandboxMetrics";

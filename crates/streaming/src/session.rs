@@ -1,0 +1,116 @@
+//! A session: what is done on a connection after its upgrade, whatever carries its streams.
+
+use std::sync::Arc;
+
+use cradle_domain::failure::Chain;
+use tokio::sync::watch;
+use tracing::{Instrument, debug, info, info_span};
+
+use crate::activity::Activity;
+use crate::carrier::{Gone, ReadHalf, Reader, WriteHalf, Writer};
+use crate::flag::raised;
+use crate::negotiation::{Carrier, Protocol};
+use crate::port_forward;
+use crate::remote_command::{self, Command};
+use crate::request::Request;
+use crate::server::Shared;
+use crate::socket::Connection;
+use crate::spdy;
+use crate::tokens::Asked;
+use crate::websocket::channels;
+use crate::websocket::tunnel::Tunnel;
+
+/// What every kind of session stands on.
+pub(crate) struct Session {
+    pub shared: Arc<Shared>,
+    pub reader: Reader,
+    pub writer: Writer,
+    pub protocol: &'static Protocol,
+    pub activity: Arc<Activity>,
+    stop: watch::Receiver<bool>,
+}
+
+/// Why a session ends before it is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    Idle,
+    Stopping,
+}
+
+/// Waits for what cuts a session short.
+pub(crate) struct Cutter {
+    shared: Arc<Shared>,
+    activity: Arc<Activity>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Cutter {
+    pub async fn cut(&mut self) -> Cut {
+        tokio::select! {
+            () = self.activity.idle(self.shared.config.idle_timeout) => Cut::Idle,
+            () = raised(&mut self.stop) => Cut::Stopping,
+        }
+    }
+}
+
+impl Session {
+    pub fn cutter(&self) -> Cutter {
+        Cutter { shared: self.shared.clone(), activity: self.activity.clone(), stop: self.stop.clone() }
+    }
+}
+
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    connection: Connection,
+    asked: Asked,
+    protocol: &'static Protocol,
+    stop: watch::Receiver<bool>,
+) {
+    let Asked { request, request_id } = asked;
+    let span = info_span!("stream", kind = request.kind(), object = request.object(), %request_id);
+    let activity = Arc::new(Activity::begin());
+    let (reader, writer) = carry(&shared, connection, protocol, &activity);
+    let session = Session { shared, reader, writer, protocol, activity, stop };
+    let work = async {
+        debug!(protocol = protocol.name, "begins");
+        let ended = match request {
+            Request::Exec { container, command, wanted } => {
+                remote_command::run(session, Command::Exec(command), &container, wanted).await
+            }
+            Request::Attach { container, wanted } => {
+                remote_command::run(session, Command::Attach, &container, wanted).await
+            }
+            Request::PortForward { pod, ports } => port_forward::run(session, &pod, &ports).await,
+        };
+        match ended {
+            Ok(()) | Err(Gone::Left) => debug!("over"),
+            Err(gone) => info!(reason = %Chain(&gone), "ended"),
+        }
+    };
+    cradle_engine::request::scope(request_id, work.instrument(span)).await;
+}
+
+/// Puts what carries the streams on the connection.
+fn carry(
+    shared: &Shared,
+    connection: Connection,
+    protocol: &Protocol,
+    activity: &Arc<Activity>,
+) -> (Reader, Writer) {
+    let spdy = |(read, write): (ReadHalf, WriteHalf)| {
+        let writer = Arc::new(spdy::Writer::new(write, activity.clone()));
+        let reader = spdy::Reader::new(read, shared.buffers.clone(), writer.clone());
+        (Reader::Spdy(reader), Writer::Spdy(writer))
+    };
+    match protocol.carrier {
+        Carrier::Spdy => spdy(connection.split()),
+        Carrier::SpdyInWebSocket => {
+            let (read, write) = tokio::io::split(Tunnel::new(connection));
+            spdy((Box::new(read), Box::new(write)))
+        }
+        Carrier::Channels(framing) => {
+            let (reader, writer) = channels::open(connection, framing, activity);
+            (Reader::Channels(reader), Writer::Channels(writer))
+        }
+    }
+}

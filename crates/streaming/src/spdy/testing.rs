@@ -1,0 +1,54 @@
+//! The client's side of SPDY, for tests: frames with headers compressed as clients do it.
+
+use flate2::{Compress, Compression, FlushCompress};
+
+use super::dictionary::DICTIONARY;
+use super::frame;
+
+/// Compresses the headers of one connection.
+pub(crate) struct Client {
+    deflater: Compress,
+}
+
+impl Client {
+    pub fn new() -> Self {
+        let mut deflater = Compress::new(Compression::best(), true);
+        deflater.set_dictionary(&DICTIONARY).unwrap();
+        Client { deflater }
+    }
+
+    /// The frame that opens a stream.
+    pub fn open(&mut self, stream: u32, headers: &[(&str, &str)]) -> Vec<u8> {
+        let block = self.compress(&plain(headers));
+        frame::open(stream, false, &block)
+    }
+
+    pub fn compress(&mut self, plain: &[u8]) -> Vec<u8> {
+        let mut block = Vec::with_capacity(plain.len() + 1024);
+        self.deflater.compress_vec(plain, &mut block, FlushCompress::Sync).unwrap();
+        block
+    }
+}
+
+/// A block of headers before it is compressed.
+pub(crate) fn plain(headers: &[(&str, &str)]) -> Vec<u8> {
+    let number = |number: usize| u32::try_from(number).unwrap().to_be_bytes();
+    let mut plain = number(headers.len()).to_vec();
+    for text in headers.iter().flat_map(|(name, value)| [name, value]) {
+        plain.extend_from_slice(&number(text.len()));
+        plain.extend_from_slice(text.as_bytes());
+    }
+    plain
+}
+
+pub(crate) fn data(stream: u32, bytes: &[u8], last: bool) -> Vec<u8> {
+    [&frame::data_head(stream, bytes.len(), last)[..], bytes].concat()
+}
+
+pub(crate) fn ping(id: u32) -> Vec<u8> {
+    frame::ping(id)
+}
+
+pub(crate) fn reset(stream: u32) -> Vec<u8> {
+    frame::reset(stream, frame::ResetReason::Cancel)
+}
