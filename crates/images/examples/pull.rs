@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cradle_domain::Reference;
+use cradle_domain::{ContainerId, Reference};
 use cradle_engine::ports::{Images, PullRequest};
 use cradle_images::{Store, StoreConfig};
 use cradle_registry::{Client, RegistryConfig};
@@ -38,6 +38,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
             Err(failure) => println!("{seconds:.3} s {failure}"),
         }
+    }
+    if let Some(image) = store.list().first() {
+        let mut times = Vec::new();
+        for number in 0..100u8 {
+            let container = ContainerId::from_random([number; 32]);
+            let begun = Instant::now();
+            store.prepare(&container, &image.id).await.map_err(|failure| failure.to_string())?;
+            times.push(begun.elapsed());
+            store.discard(&container).await.map_err(|failure| failure.to_string())?;
+        }
+        times.sort();
+        println!("making a writable layer: half within {:?}, all within {:?}", times[50], times[99]);
     }
     let status = std::fs::read_to_string("/proc/self/status")?;
     status

@@ -132,6 +132,8 @@ pub type SettlementOutcome = Result<Arc<Layer>, Shared<LayerError>>;
 /// A layer that was got.
 #[derive(Clone)]
 pub enum Obtained {
+    /// It was here.
+    Present(Arc<Layer>),
     Ready(Arc<Layer>),
     /// It takes something of the layers below (see `tree`, Dependence). The first pull that knows them takes it over.
     Dependent(Arc<Mutex<Option<Fetched>>>),
@@ -347,6 +349,10 @@ impl Pull {
         let mut layers: Vec<Arc<Layer>> = Vec::with_capacity(outcomes.len());
         for (at, outcome) in outcomes.into_iter().enumerate() {
             let layer = match outcome.ok_or(PullProblem::Lost(Lost))? {
+                Obtained::Present(layer) => {
+                    layers.push(layer);
+                    continue;
+                }
                 Obtained::Ready(layer) => layer,
                 Obtained::Dependent(fetched) => {
                     let settlement = Settlement {
@@ -418,7 +424,7 @@ async fn obtain(
         let progress =
             LayerProgress { layer: digest, state: LayerState::Present, done_bytes: total_bytes, total_bytes };
         board.publish(progress);
-        return Ok(Obtained::Ready(present));
+        return Ok(Obtained::Present(present));
     }
     // The flight may be that of another blob with the same archive in it.
     let watcher: ProgressSink =

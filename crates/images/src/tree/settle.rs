@@ -102,6 +102,6 @@ fn copy_file(source: &OwnedFd, source_name: &[u8], folder: &OwnedFd, name: &[u8]
     let mut from = File::from(openat(source, source_name, read, Mode::empty())?);
     let mut to = File::from(openat(folder, name, write, Mode::from_raw_mode(0o600))?);
     io::copy(&mut from, &mut to)?;
-    // All bits count as taken by the umask: the file was created with a mode of its own.
+    // Like a folder, the file was made with a mode of its own.
     Ok(Metadata::of_file(&from)?.apply_to_folder(to.as_fd())?)
 }

@@ -128,20 +128,27 @@ async fn progress_is_told_for_every_layer() {
     let image = image_with(&["a", "b"]);
     image.push(&world.registry, "app", "v1");
     let told: Arc<Mutex<Vec<LayerProgress>>> = Arc::default();
-    let sink = {
+    let sink: cradle_engine::ports::ProgressSink = {
         let told = told.clone();
         Arc::new(move |progress| told.lock().unwrap().push(progress))
     };
-    let request = PullRequest { reference: world.reference("app:v1"), credentials: None, progress: Some(sink) };
+    let request = PullRequest { reference: world.reference("app:v1"), credentials: None, progress: Some(sink.clone()) };
     world.store().pull(request).await.unwrap();
-    let told = told.lock().unwrap();
+    let first = std::mem::take(&mut *told.lock().unwrap());
     for layer in &image.layers {
         let digest = digest_of(&layer.blob);
-        let states: Vec<LayerState> = told.iter().filter(|p| p.layer == digest).map(|p| p.state).collect();
+        let states: Vec<LayerState> = first.iter().filter(|p| p.layer == digest).map(|p| p.state).collect();
         assert!(states.contains(&LayerState::Fetching) && states.last() == Some(&LayerState::Done), "{states:?}");
-        let last = told.iter().rfind(|p| p.layer == digest).unwrap();
+        let last = first.iter().rfind(|p| p.layer == digest).unwrap();
         assert_eq!((last.done_bytes, last.total_bytes), (layer.blob.len() as u64, layer.blob.len() as u64));
     }
+    // Under another name nothing comes, and that is told too.
+    image.push(&world.registry, "again", "v1");
+    let request = PullRequest { reference: world.reference("again:v1"), credentials: None, progress: Some(sink) };
+    world.store().pull(request).await.unwrap();
+    let told = told.lock().unwrap();
+    assert!(told.iter().all(|p| matches!(p.state, LayerState::Waiting | LayerState::Present)), "{told:?}");
+    assert_eq!(told.iter().filter(|p| p.state == LayerState::Present).count(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
