@@ -4,10 +4,13 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use cradle_domain::{Class, Classified};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+
+use crate::limits::{TAKE_FOLDER, TAKE_FOLDER_PAUSE};
 
 /// Images and sockets of all pods are in there: nobody but root.
 const FOLDER_MODE: u32 = 0o700;
@@ -55,20 +58,25 @@ pub fn hold(folder: &Path) -> Result<HeldFolder, FolderError> {
     let options = &mut File::options();
     let mut lock =
         options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(Errno::WOULDBLOCK) => {
-            let mut holder = String::new();
-            let known = lock.read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
-            let holder = if known { holder.trim().to_owned() } else { "unknown".to_owned() };
-            return Err(FolderError::Held { path: folder.to_owned(), holder });
+    let deadline = Instant::now() + TAKE_FOLDER;
+    loop {
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => break,
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(TAKE_FOLDER_PAUSE),
+            Err(Errno::WOULDBLOCK) => return Err(held_by(folder, &mut lock)),
+            Err(errno) => return Err(failed(errno.into())),
         }
-        Err(errno) => return Err(failed(errno.into())),
     }
-    // For people who ask who holds it; what counts is the lock.
-    lock.set_len(0).map_err(failed)?;
-    writeln!(lock, "{}", std::process::id()).map_err(failed)?;
+    // For people who ask who holds it; what counts is the lock, also when there is no space.
+    let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
     Ok(HeldFolder { _lock: lock })
+}
+
+fn held_by(folder: &Path, lock: &mut File) -> FolderError {
+    let mut holder = String::new();
+    let known = lock.read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
+    let holder = if known { holder.trim().to_owned() } else { "unknown".to_owned() };
+    FolderError::Held { path: folder.to_owned(), holder }
 }
 
 #[cfg(test)]

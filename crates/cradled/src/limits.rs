@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+/// How long a folder that another process holds is asked for again, and the pause between. A daemon that was killed may
+/// leave a child that is on its way to its program, and has the folder's lock until it gets there.
+pub const TAKE_FOLDER: Duration = Duration::from_secs(1);
+pub const TAKE_FOLDER_PAUSE: Duration = Duration::from_millis(2);
+
 /// Clients connected at once; more wait in the socket's backlog.
 pub const CONNECTIONS_MAX: usize = 256;
 

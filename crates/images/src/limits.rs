@@ -54,5 +54,9 @@ pub const USAGE_MAX_AGE: Duration = Duration::from_secs(10);
 pub const CACHED_FILES_MAX: usize = 128;
 pub const CACHED_FILE_MAX_BYTES: usize = 64 << 10;
 
+/// How long a database that another process has open is asked for again, and the pause between.
+pub const DATABASE_IN_USE: Duration = Duration::from_secs(1);
+pub const DATABASE_IN_USE_PAUSE: Duration = Duration::from_millis(2);
+
 /// Memory that the database may use for its pages.
 pub const DATABASE_CACHE_BYTES: usize = 1 << 20;

@@ -87,9 +87,14 @@ impl Store {
             make_folder(path).map_err(|source| OpenError { path: path.clone(), source })?;
         }
         let path = state.join(BOOT);
-        let rebooted = fs::read_to_string(&path).is_ok_and(|earlier| earlier != boot_id);
-        let put = open_folder(state).and_then(|state| durable::replace(state, BOOT, boot_id.as_bytes(), Outlives::Process));
-        put.map_err(|source| OpenError { path, source })?;
+        let earlier = fs::read_to_string(&path).ok();
+        let rebooted = earlier.as_ref().is_some_and(|earlier| earlier != boot_id);
+        // Without need nothing is written: there may be no space, and the daemon must come back all the same.
+        if earlier.as_deref() != Some(boot_id) {
+            let put = open_folder(state)
+                .and_then(|state| durable::replace(state, BOOT, boot_id.as_bytes(), Outlives::Process));
+            put.map_err(|source| OpenError { path, source })?;
+        }
         Ok(Store { pods, damaged, rebooted })
     }
 

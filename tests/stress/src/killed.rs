@@ -1,17 +1,15 @@
 //! A daemon that is killed all the time, while clients lead full lives of pods: every life must complete, and nothing of
 //! any may be left.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tokio::task::JoinSet;
 
 use crate::lives::{Effort, Liver, Patience};
-use crate::look::Look;
-use crate::node::Node;
-use crate::specs::BUSYBOX;
+use crate::node::{Home, Node};
 use crate::suite::Suite;
 
 const CLIENTS: usize = 16;
@@ -23,20 +21,17 @@ const PATIENCE: Patience = Patience { first_ms: (50, 500), hopeless_once_in: 8 }
 
 pub async fn run(suite: &Suite) -> Result<()> {
     let mut node = suite.node("n")?;
-    node.start().await?;
-    node.client().pull(BUSYBOX).await?;
-    let before = Look::take(&node)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    // Lives need the node's places; deaths need the daemon itself.
-    let places = Arc::new(suite.node("n")?);
+    let (_, before) = suite.ready(&mut node).await?;
+    let stop = Rc::new(Cell::new(false));
+    let home = Rc::new(node.home().clone());
     let mut lives = JoinSet::new();
     for number in 0..CLIENTS {
-        let (places, stop, random) = (places.clone(), stop.clone(), suite.random());
-        let mut liver = Liver::new(places.client(), random, PATIENCE);
-        lives.spawn(async move { one_after_another(&mut liver, &places, number, &stop).await });
+        let (home, stop, random) = (home.clone(), stop.clone(), suite.random());
+        let mut liver = Liver::new(home.client(), random, PATIENCE);
+        lives.spawn_local(async move { one_after_another(&mut liver, &home, number, &stop).await });
     }
     let deaths = kill(suite, &mut node).await;
-    stop.store(true, Ordering::Relaxed);
+    stop.set(true);
     let deaths = suite.pass("the_daemon_comes_back_every_time", deaths)?;
     let (mut lived, mut effort) = (0, Effort::default());
     let mut broken = Vec::new();
@@ -67,13 +62,13 @@ pub async fn run(suite: &Suite) -> Result<()> {
 
 async fn one_after_another(
     liver: &mut Liver,
-    places: &Node,
+    home: &Home,
     number: usize,
-    stop: &AtomicBool,
+    stop: &Cell<bool>,
 ) -> Result<(usize, Effort)> {
     let (mut count, mut effort) = (0, Effort::default());
-    while !stop.load(Ordering::Relaxed) {
-        let spent = liver.live(places, &format!("killed-{number}-{count}")).await?;
+    while !stop.get() {
+        let spent = liver.live(home, &format!("killed-{number}-{count}")).await?;
         effort.requests += spent.requests;
         effort.retries += spent.retries;
         count += 1;

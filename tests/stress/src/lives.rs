@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 use v1::ContainerState;
 
 use crate::client::{Answer, Client};
-use crate::node::Node;
+use crate::node::Home;
 use crate::random::Random;
 use crate::specs::{self, BUSYBOX, OBEDIENT, STUBBORN};
 
@@ -57,15 +57,19 @@ impl Liver {
     }
 
     /// A whole life of the pod with this name.
-    pub async fn live(&mut self, node: &Node, name: &str) -> Result<Effort> {
+    pub async fn live(&mut self, home: &Home, name: &str) -> Result<Effort> {
         self.effort = Effort::default();
-        let lived = self.live_as(node, name).await;
+        let lived = self.live_as(home, name).await;
         lived.with_context(|| format!("life of {name}"))?;
         Ok(self.effort)
     }
 
-    async fn live_as(&mut self, node: &Node, name: &str) -> Result<()> {
-        let config = if self.random.once_in(2) { specs::pod(node, name) } else { specs::host_pod(node, name) };
+    async fn live_as(&mut self, home: &Home, name: &str) -> Result<()> {
+        let mut config = if self.random.once_in(2) { specs::pod(home, name) } else { specs::host_pod(home, name) };
+        let shared = self.random.once_in(4);
+        if shared {
+            specs::namespaces(&mut config).pid = v1::NamespaceMode::Pod.into();
+        }
         let end = match self.random.of(0..4) {
             0 => End::Obeys,
             1 => End::Killed,
@@ -73,7 +77,10 @@ impl Liver {
             _ => End::WithPod,
         };
         let pod = self.again("RunPodSandbox", async |client| client.run_pod(&config).await).await?;
-        let container = container(end);
+        let mut container = container(end);
+        if shared {
+            specs::share_processes(&mut container);
+        }
         let id = self.again("CreateContainer", async |client| client.create(&pod, &container, &config).await).await?;
         let same = self.again("CreateContainer", async |client| client.create(&pod, &container, &config).await).await?;
         if same != id {

@@ -1,8 +1,8 @@
 //! Many clients lead lives of pods for a long time, and give up on many of their requests. The daemon's memory and
 //! descriptors at the end are those of the beginning.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -10,8 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::figures::{self, Times};
 use crate::lives::{Liver, Patience};
-use crate::look::{self, Look};
-use crate::specs::BUSYBOX;
+use crate::look;
 use crate::suite::Suite;
 
 /// The form of the test.
@@ -39,21 +38,19 @@ struct Sample {
 pub async fn run(suite: &Suite) -> Result<()> {
     let form = if suite.long { LONG } else { SHORT };
     let mut node = suite.node("n")?;
-    node.start().await?;
-    node.client().pull(BUSYBOX).await?;
-    let before = Look::take(&node)?;
-    let (node, begun) = (Arc::new(node), Instant::now());
-    let lived = Arc::new(AtomicUsize::new(0));
+    let (_, before) = suite.ready(&mut node).await?;
+    let begun = Instant::now();
+    let lived = Rc::new(Cell::new(0));
     let mut clients = JoinSet::new();
     for number in 0..form.clients {
-        let (node, lived) = (node.clone(), lived.clone());
-        let mut liver = Liver::new(node.client(), suite.random(), PATIENCE);
-        clients.spawn(async move {
+        let (home, lived) = (node.home().clone(), lived.clone());
+        let mut liver = Liver::new(home.client(), suite.random(), PATIENCE);
+        clients.spawn_local(async move {
             let (mut times, mut retries) = (Times::default(), 0);
-            while begun.elapsed() < form.time || lived.load(Ordering::Relaxed) < form.lives {
+            while begun.elapsed() < form.time || lived.get() < form.lives {
                 let at = Instant::now();
-                retries += liver.live(&node, &format!("load-{number}-{}", times.count())).await?.retries;
-                lived.fetch_add(1, Ordering::Relaxed);
+                retries += liver.live(&home, &format!("load-{number}-{}", times.count())).await?.retries;
+                lived.set(lived.get() + 1);
                 times.add(at.elapsed());
             }
             Ok::<_, anyhow::Error>((times, retries))

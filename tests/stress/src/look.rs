@@ -34,9 +34,9 @@ impl Look {
         processes::reap_adopted()?;
         let mut things = BTreeSet::new();
         things.extend(mounts(node.folder())?);
-        things.extend(cgroups(node.cgroup()));
-        things.extend(links(node.bridge()));
-        things.extend(tables(node.bridge())?);
+        things.extend(cgroups(node.name()));
+        things.extend(links(node.name()));
+        things.extend(tables(node.name())?);
         things.extend(files(&node.state(), &["boot", "cradled.lock", "shims.log", "damaged"], 0));
         things.extend(files(&node.root(), &["cradled.lock", "store.redb"], 2));
         // Last: what ended meanwhile is not there.
@@ -46,6 +46,11 @@ impl Look {
         }
         let descriptors = node.pid().ok().map(descriptors).transpose()?;
         Ok(Look { things, descriptors })
+    }
+
+    /// The same things, with the descriptors that the daemon has now.
+    pub fn with_descriptors_of(self, node: &Node) -> Result<Self> {
+        Ok(Look { descriptors: Some(descriptors(node.pid()?)?), ..self })
     }
 
     /// What is here and was not there before.

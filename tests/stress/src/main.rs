@@ -23,6 +23,7 @@ mod processes;
 mod random;
 mod reads;
 mod restart;
+mod running;
 mod specs;
 mod speed;
 mod stuck;
@@ -32,6 +33,7 @@ mod until;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use tokio::task::LocalSet;
 
 use crate::node::Places;
 use crate::suite::Suite;
@@ -85,7 +87,8 @@ fn main() -> ExitCode {
         println!("FAIL stress: cannot adopt orphans: {error}");
         return ExitCode::FAILURE;
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // One thread: what is tested has the other processors.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             println!("FAIL stress: cannot start threads: {error}");
@@ -93,7 +96,7 @@ fn main() -> ExitCode {
         }
     };
     let suite = Suite::new(arguments.places, arguments.long, arguments.seed);
-    let ran = runtime.block_on(run(arguments.suite, &suite));
+    let ran = LocalSet::new().block_on(&runtime, run(arguments.suite, &suite));
     suite.verdict(&format!("{:?}", arguments.suite).to_lowercase(), ran)
 }
 

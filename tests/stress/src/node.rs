@@ -1,6 +1,7 @@
 //! A daemon with a place of its own: started, killed, ended, started again, and removed with all it left.
 
 use std::fs::{self, File};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +15,9 @@ use crate::until::until;
 
 const START: Duration = Duration::from_secs(10);
 const END: Duration = Duration::from_secs(10);
+
+/// The first process of a PID namespace that a pod's containers share; it is made of the shim.
+const POD_INIT: &str = "cradle-init";
 
 /// Where a suite may put things, and under which names.
 #[derive(Debug, Clone, clap::Args)]
@@ -35,43 +39,14 @@ pub struct Places {
     pub subnet: String,
 }
 
-/// One daemon, running or not.
-pub struct Node {
+/// The places of one daemon, whether it runs or not.
+#[derive(Debug, Clone)]
+pub struct Home {
     folder: PathBuf,
-    dist: PathBuf,
-    flags: Vec<String>,
     bridge: String,
-    process: Option<Child>,
 }
 
-impl Node {
-    /// Prepares the folder `name` of the place; the daemon is not started.
-    pub fn new(places: &Places, name: &str) -> Result<Self> {
-        let folder = places.place.join(name);
-        for part in ["root", "state", "logs", "mounts"] {
-            fs::create_dir_all(folder.join(part)).context("making the node's folders")?;
-        }
-        let flags = [
-            ("config", "/dev/null".to_owned()),
-            ("registry.config_path", places.certs_d.display().to_string()),
-            ("network.bridge", places.bridge.clone()),
-            ("network.subnets", places.subnet.clone()),
-            ("cgroup.root", format!("/{}", places.bridge)),
-            ("log.level", std::env::var("LOG_LEVEL").unwrap_or_else(|_| "info".to_owned())),
-        ];
-        let flags = flags.into_iter().flat_map(|(key, value)| [format!("--{key}"), value]).collect();
-        Ok(Node { folder, dist: places.dist.clone(), flags, bridge: places.bridge.clone(), process: None })
-    }
-
-    /// Another value of a configuration key, for starts from now on.
-    pub fn set(&mut self, key: &str, value: &str) {
-        let flag = format!("--{key}");
-        match self.flags.iter().position(|each| *each == flag) {
-            Some(at) => self.flags[at + 1] = value.to_owned(),
-            None => self.flags.extend([flag, value.to_owned()]),
-        }
-    }
-
+impl Home {
     pub fn root(&self) -> PathBuf {
         self.folder.join("root")
     }
@@ -100,17 +75,86 @@ impl Node {
         self.folder.join("c.sock")
     }
 
-    pub fn bridge(&self) -> &str {
-        &self.bridge
-    }
-
-    /// The control group of its pods, as it stands in every hierarchy.
-    pub fn cgroup(&self) -> &str {
+    /// The name of its bridge, and of its control group in every hierarchy.
+    pub fn name(&self) -> &str {
         &self.bridge
     }
 
     pub fn client(&self) -> Client {
         Client::new(self.socket())
+    }
+
+    /// The processes of its shims, by their pod's id.
+    pub fn shims(&self) -> Result<Vec<(String, u32)>> {
+        let mut found = Vec::new();
+        let state = self.state().display().to_string();
+        for process in processes::all()? {
+            let words: Vec<&str> = process.command.split(' ').collect();
+            if let ["cradle-shim", "--pod", pod, "--dir", folder, ..] = words[..]
+                && folder.starts_with(&state)
+                && process.name != POD_INIT
+                && !process.is_dead()
+            {
+                found.push((pod.to_owned(), process.pid));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The shim of a pod.
+    pub fn shim(&self, pod: &str) -> Result<u32> {
+        let shims = self.shims()?;
+        let found = shims.into_iter().find(|(id, _)| id == pod);
+        Ok(found.with_context(|| format!("there is no shim of pod {pod}"))?.1)
+    }
+}
+
+/// One daemon, running or not.
+pub struct Node {
+    home: Home,
+    dist: PathBuf,
+    flags: Vec<String>,
+    process: Option<Child>,
+}
+
+impl Deref for Node {
+    type Target = Home;
+
+    fn deref(&self) -> &Home {
+        &self.home
+    }
+}
+
+impl Node {
+    /// Prepares the folder `name` of the place; the daemon is not started.
+    pub fn new(places: &Places, name: &str) -> Result<Self> {
+        let home = Home { folder: places.place.join(name), bridge: places.bridge.clone() };
+        for part in [home.root(), home.state(), home.logs()] {
+            fs::create_dir_all(part).context("making the node's folders")?;
+        }
+        let flags = [
+            ("config", "/dev/null".to_owned()),
+            ("registry.config_path", places.certs_d.display().to_string()),
+            ("network.bridge", places.bridge.clone()),
+            ("network.subnets", places.subnet.clone()),
+            ("cgroup.root", format!("/{}", places.bridge)),
+            ("log.level", std::env::var("LOG_LEVEL").unwrap_or_else(|_| "info".to_owned())),
+        ];
+        let flags = flags.into_iter().flat_map(|(key, value)| [format!("--{key}"), value]).collect();
+        Ok(Node { home, dist: places.dist.clone(), flags, process: None })
+    }
+
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Another value of a configuration key, for starts from now on.
+    pub fn set(&mut self, key: &str, value: &str) {
+        let flag = format!("--{key}");
+        match self.flags.iter().position(|each| *each == flag) {
+            Some(at) => self.flags[at + 1] = value.to_owned(),
+            None => self.flags.extend([flag, value.to_owned()]),
+        }
     }
 
     /// The daemon's process, if it was started.
@@ -120,7 +164,7 @@ impl Node {
 
     /// Starts the daemon without waiting for it.
     pub fn spawn(&mut self) -> Result<()> {
-        let log = self.folder.join("daemon.log");
+        let log = self.home.folder.join("daemon.log");
         let log = File::options().append(true).create(true).open(log).context("opening the daemon's log")?;
         let mut command = Command::new(self.dist.join("cradled"));
         command.arg("--root").arg(self.root()).arg("--state").arg(self.state()).arg("--socket").arg(self.socket());
@@ -143,7 +187,7 @@ impl Node {
     pub async fn answers(&mut self) -> Result<()> {
         let client = self.client();
         let process = self.process.as_mut().context("the daemon is not running")?;
-        let log = self.folder.join("daemon.log");
+        let log = self.home.folder.join("daemon.log");
         until(START, "an answer of the daemon", async || {
             if let Some(status) = process.try_wait()? {
                 // Longer waiting helps nobody; the reason stands in its log.
@@ -183,34 +227,6 @@ impl Node {
         Ok((status?, begun.elapsed()))
     }
 
-    /// The daemon's log.
-    pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.join("daemon.log")).unwrap_or_default()
-    }
-
-    /// The processes of the shims of this node, by their pod's id.
-    pub fn shims(&self) -> Result<Vec<(String, u32)>> {
-        let mut found = Vec::new();
-        let state = self.state().display().to_string();
-        for process in processes::all()? {
-            let words: Vec<&str> = process.command.split(' ').collect();
-            if let ["cradle-shim", "--pod", pod, "--dir", folder, ..] = words[..]
-                && folder.starts_with(&state)
-                && !process.is_dead()
-            {
-                found.push((pod.to_owned(), process.pid));
-            }
-        }
-        Ok(found)
-    }
-
-    /// The shim of a pod.
-    pub fn shim(&self, pod: &str) -> Result<u32> {
-        let shims = self.shims()?;
-        let found = shims.into_iter().find(|(id, _)| id == pod);
-        Ok(found.with_context(|| format!("there is no shim of pod {pod}"))?.1)
-    }
-
     fn clean_up(&mut self) -> Result<()> {
         if self.process.is_some() {
             self.kill()?;
@@ -240,7 +256,7 @@ impl Drop for Node {
         if let Err(error) = self.clean_up() {
             println!("# cleaning up: {error:#}");
         }
-        crate::look::remove_cgroups(&self.bridge);
+        crate::look::remove_cgroups(&self.home.bridge);
     }
 }
 

@@ -17,7 +17,8 @@ pub struct Process {
     pub pid: u32,
     pub parent: u32,
     state: char,
-    /// Its name, then the words of its command line.
+    pub name: String,
+    /// The words of its command line; its name in brackets if it has none.
     pub command: String,
 }
 
@@ -63,7 +64,8 @@ fn read(pid: u32) -> Option<Process> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let words: Vec<_> = line.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
     let command = words.join(" ").trim_end().to_owned();
-    Some(Process { pid, parent, state, command: if command.is_empty() { format!("[{name}]") } else { command } })
+    let command = if command.is_empty() { format!("[{name}]") } else { command };
+    Some(Process { pid, parent, state, name: name.to_owned(), command })
 }
 
 /// This process's own number in /proc, which may be that of another PID namespace.

@@ -10,8 +10,9 @@ use rustix::process::Signal;
 use v1::{ContainerState, PodSandboxState};
 
 use crate::client::{Client, code, said};
-use crate::look::Look;
+use crate::look::{self, Look};
 use crate::node::{Node, signal};
+use crate::running::Running;
 use crate::specs::{self, BUSYBOX, HTTPD, STUBBORN};
 use crate::suite::Suite;
 use crate::until::until;
@@ -28,11 +29,8 @@ const SHIM_LOSS_BOUND: Duration = Duration::from_secs(1);
 
 pub async fn run(suite: &Suite) -> Result<()> {
     let mut node = suite.node("n")?;
-    node.start().await?;
-    let client = node.client();
-    client.pull(BUSYBOX).await?;
+    let (client, _) = suite.ready(&mut node).await?;
     client.pull(HTTPD).await?;
-    // The daemon keeps what it needed once; a network stays for a moment.
     let before = Look::take(&node)?;
     let pods = Pods::run(&node, &client).await?;
     killed(suite, &mut node, &pods).await?;
@@ -46,9 +44,9 @@ pub async fn run(suite: &Suite) -> Result<()> {
 
 /// Three pods: one that logs, one that answers, one that waits to be told to end.
 struct Pods {
-    logging: (String, String),
-    answering: (String, String),
-    ending: (String, String),
+    logging: Running,
+    answering: Running,
+    ending: Running,
     address: String,
     log: PathBuf,
     shared: PathBuf,
@@ -61,11 +59,11 @@ impl Pods {
         let ending = "while [ ! -e /shared/go ]; do usleep 5000; done; exit 7";
         let mut ending = specs::script("c", ending);
         specs::mount(&mut ending, &shared, "/shared");
-        let answering = run(node, client, "answering", &specs::container("c", HTTPD, &[])).await?;
-        let address = client.address(&answering.0).await?;
+        let answering = Running::begin(node, client, "answering", &specs::container("c", HTTPD, &[])).await?;
+        let address = client.address(&answering.pod).await?;
         let pods = Pods {
-            logging: run(node, client, "logging", &specs::script("c", logging)).await?,
-            ending: run(node, client, "ending", &ending).await?,
+            logging: Running::begin(node, client, "logging", &specs::script("c", logging)).await?,
+            ending: Running::begin(node, client, "ending", &ending).await?,
             answering,
             address,
             log: node.logs().join("logging/c.log"),
@@ -88,30 +86,17 @@ impl Pods {
     }
 
     async fn remove(self, client: &Client) -> Result<()> {
-        for (pod, _) in [self.logging, self.answering, self.ending] {
-            client.remove_pod(&pod).await?;
+        for running in [self.logging, self.answering, self.ending] {
+            client.remove_pod(&running.pod).await?;
         }
         Ok(())
     }
 }
 
-/// A pod with one running container.
-async fn run(node: &Node, client: &Client, name: &str, config: &v1::ContainerConfig) -> Result<(String, String)> {
-    let pod_config = specs::pod(node, name);
-    let pod = client.run_pod(&pod_config).await?;
-    let container = client.create(&pod, config, &pod_config).await?;
-    client.start(&container).await?;
-    Ok((pod, container))
-}
-
-async fn states(client: &Client, of: &(String, String)) -> Result<(PodSandboxState, ContainerState)> {
-    Ok((client.pod_status(&of.0).await?.state(), client.container_status(&of.1).await?.state()))
-}
-
 async fn killed(suite: &Suite, node: &mut Node, pods: &Pods) -> Result<()> {
     node.kill()?;
     suite.pass("without_a_daemon_pods_go_on", pods.go_on().await)?;
-    let dying = node.shim(&pods.ending.0)?;
+    let dying = node.shim(&pods.ending.pod)?;
     fs::write(pods.shared.join("go"), "")?;
     let ended = until(SOON, "the end of the container", async || {
         let children = processes::all()?.into_iter().filter(|process| process.parent == dying);
@@ -125,31 +110,30 @@ async fn killed(suite: &Suite, node: &mut Node, pods: &Pods) -> Result<()> {
     suite.holds("the_daemon_is_back_within_half_a_second", took < START_BOUND, format!("{took:?}"));
     let listed = (client.pods().await?.len(), client.containers().await?.len());
     suite.holds("its_first_lists_have_everything", listed == (3, 3), format!("{listed:?}"));
-    let status = client.container_status(&pods.ending.1).await?;
+    let status = client.container_status(&pods.ending.container).await?;
     let seen = format!("{} {} {}", status.state().as_str_name(), status.exit_code, status.reason);
     suite.holds("it_knows_the_exit_that_it_did_not_see", seen == "CONTAINER_EXITED 7 Error", seen);
     suite.holds("and_when_it_was", status.finished_at > status.started_at, format!("{status:?}"));
     for (name, of) in [("logging", &pods.logging), ("answering", &pods.answering)] {
-        let seen = states(&client, of).await?;
-        let runs = seen == (PodSandboxState::SandboxReady, ContainerState::ContainerRunning);
-        suite.holds(&format!("the_{name}_pod_is_as_it_was"), runs, format!("{seen:?}"));
+        let runs = of.runs(&client).await?;
+        suite.holds(&format!("the_{name}_pod_is_as_it_was"), runs, "it does not run");
     }
     suite.pass("pods_never_noticed", pods.go_on().await)?;
-    let said_it = client.exec(&pods.logging.1, &["echo", "here"], 10).await;
+    let said_it = client.exec(&pods.logging.container, &["echo", "here"], 10).await;
     suite.holds("commands_run_again", said_it.as_ref().is_ok_and(|it| it.stdout == b"here\n"), said(&said_it));
     let again = client.run_pod(&specs::pod(node, "logging")).await;
-    suite.holds("the_same_request_finds_its_pod", again.as_ref().ok() == Some(&pods.logging.0), said(&again));
+    suite.holds("the_same_request_finds_its_pod", again.as_ref().ok() == Some(&pods.logging.pod), said(&again));
     Ok(())
 }
 
 async fn terminated(suite: &Suite, node: &mut Node, pods: &Pods) -> Result<()> {
     // A request that would go on for long must not keep the daemon.
-    let (client, container) = (node.client(), pods.logging.1.clone());
-    let exec = tokio::spawn(async move { client.exec(&container, &["sleep", "60"], 0).await });
+    let (client, container) = (node.client(), pods.logging.container.clone());
+    let exec = tokio::task::spawn_local(async move { client.exec(&container, &["sleep", "60"], 0).await });
     let client = node.client();
     until(SOON, "the command", async || {
-        let found = client.exec(&pods.logging.1, &["pgrep", "-f", "sleep 60"], 5).await?;
-        ensure!(found.exit_code == 0, "it does not run yet");
+        let found = client.exec(&pods.logging.container, &["pgrep", "sleep"], 5).await?;
+        ensure!(found.exit_code == 0, "it does not run yet: {found:?}");
         Ok(())
     })
     .await?;
@@ -164,19 +148,18 @@ async fn terminated(suite: &Suite, node: &mut Node, pods: &Pods) -> Result<()> {
     let (_, took) = node.terminate().await?;
     println!("# from SIGTERM to the daemon's end at rest: {took:?}");
     node.start().await?;
-    let seen = states(&node.client(), &pods.logging).await?;
-    let runs = seen == (PodSandboxState::SandboxReady, ContainerState::ContainerRunning);
-    suite.holds("and_pods_are_as_they_were", runs, format!("{seen:?}"));
+    let runs = pods.logging.runs(&node.client()).await?;
+    suite.holds("and_pods_are_as_they_were", runs, "one does not run");
     Ok(())
 }
 
 /// Waits until the daemon tells of the shim's death as it must; tells how long that took.
-async fn loss_is_told(client: &Client, of: &(String, String)) -> Result<Duration> {
+async fn loss_is_told(client: &Client, of: &Running) -> Result<Duration> {
     let begun = Instant::now();
     until(SHIM_LOSS_BOUND, "the shim's death", async || {
-        let seen = states(client, of).await?;
+        let seen = of.states(client).await?;
         ensure!(seen == (PodSandboxState::SandboxNotready, ContainerState::ContainerExited), "{seen:?}");
-        let status = client.container_status(&of.1).await?;
+        let status = client.container_status(&of.container).await?;
         ensure!(status.exit_code == 137 && !status.reason.is_empty() && status.message.contains("shim"), "{status:?}");
         Ok(begun.elapsed())
     })
@@ -188,8 +171,8 @@ async fn shim_killed(suite: &Suite, node: &mut Node, pods: &Pods) -> Result<()> 
     let config = specs::pod(node, "orphaned");
     let container = specs::container("c", BUSYBOX, &STUBBORN);
     for (name, dead) in [("with_a_daemon", false), ("without_a_daemon", true)] {
-        let lost = run(node, &client, "orphaned", &container).await?;
-        let (shim, process) = (node.shim(&lost.0)?, client.container_pid(&lost.1).await?);
+        let lost = Running::begin(node, &client, "orphaned", &container).await?;
+        let (shim, process) = (node.shim(&lost.pod)?, client.container_pid(&lost.container).await?);
         if dead {
             node.kill()?;
         }
@@ -204,12 +187,12 @@ async fn shim_killed(suite: &Suite, node: &mut Node, pods: &Pods) -> Result<()> 
             Ok(())
         });
         suite.pass(&format!("its_containers_are_killed_{name}"), ended.await)?;
-        let exec = client.exec(&lost.1, &["true"], 5).await;
+        let exec = client.exec(&lost.container, &["true"], 5).await;
         suite.holds(&format!("it_takes_no_commands_{name}"), code(&exec) == tonic::Code::FailedPrecondition, said(&exec));
         let next = client.run_pod(&specs::next_attempt(&config)).await;
         let next = suite.pass(&format!("its_pod_is_recreated_{name}"), next)?;
-        suite.pass(&format!("its_pod_is_stopped_{name}"), client.stop_pod(&lost.0).await)?;
-        suite.pass(&format!("its_pod_is_removed_{name}"), client.remove_pod(&lost.0).await)?;
+        suite.pass(&format!("its_pod_is_stopped_{name}"), client.stop_pod(&lost.pod).await)?;
+        suite.pass(&format!("its_pod_is_removed_{name}"), client.remove_pod(&lost.pod).await)?;
         client.remove_pod(&next).await?;
     }
     suite.pass("other_pods_never_noticed", pods.go_on().await)?;
@@ -220,10 +203,9 @@ async fn shim_killed(suite: &Suite, node: &mut Node, pods: &Pods) -> Result<()> 
 async fn damaged(suite: &Suite, node: &mut Node) -> Result<()> {
     let client = node.client();
     let container = specs::container("c", BUSYBOX, &STUBBORN);
-    let whole = run(node, &client, "whole", &container).await?;
-    let pod = run(node, &client, "damaged-pod", &container).await?;
-    let part = run(node, &client, "damaged-container", &container).await?;
-    let before = Look::take(node)?;
+    let whole = Running::begin(node, &client, "whole", &container).await?;
+    let pod = Running::begin(node, &client, "damaged-pod", &container).await?;
+    let part = Running::begin(node, &client, "damaged-container", &container).await?;
     node.kill()?;
     let pods = node.state().join("pods");
     let damage = |path: PathBuf| {
@@ -232,48 +214,45 @@ async fn damaged(suite: &Suite, node: &mut Node) -> Result<()> {
         record[at] ^= 0x20;
         fs::write(&path, record).with_context(|| format!("writing {}", path.display()))
     };
-    damage(pods.join(&pod.0).join("pod"))?;
-    damage(pods.join(&part.0).join("containers").join(&part.1))?;
+    damage(pods.join(&pod.pod).join("pod"))?;
+    damage(pods.join(&part.pod).join("containers").join(&part.container))?;
     let started = node.start().await;
     suite.pass("damaged_records_do_not_stop_the_daemon", started)?;
-    let seen = states(&client, &whole).await?;
-    let runs = seen == (PodSandboxState::SandboxReady, ContainerState::ContainerRunning);
-    suite.holds("what_is_whole_is_as_it_was", runs, format!("{seen:?}"));
+    let runs = whole.runs(&client).await?;
+    suite.holds("what_is_whole_is_as_it_was", runs, "it does not run");
     let aside = fs::read_dir(node.state().join("damaged"))?.count();
     suite.holds("damaged_records_are_set_aside", aside == 2, aside);
     let info = format!("{:?}", client.status().await?.info);
-    let told = info.contains(&pod.0) && info.contains(&part.1);
+    let told = info.contains(&pod.pod) && info.contains(&part.container);
     suite.holds("and_told_by_status", told, info);
     let listed: Vec<String> = client.pods().await?.into_iter().map(|pod| pod.id).collect();
-    suite.holds("a_pod_without_a_record_is_not_there", listed.len() == 2 && !listed.contains(&pod.0), format!("{listed:?}"));
-    let status = client.container_status(&part.1).await;
+    suite.holds("a_pod_without_a_record_is_not_there", listed.len() == 2 && !listed.contains(&pod.pod), format!("{listed:?}"));
+    let status = client.container_status(&part.container).await;
     suite.holds("nor_is_a_container", code(&status) == tonic::Code::NotFound, said(&status));
     let ended = until(SOON, "the end of what has no record", async || {
-        ensure!(node.shim(&pod.0).is_err(), "the shim of the damaged pod lives");
-        let shim = node.shim(&part.0)?;
+        ensure!(node.shim(&pod.pod).is_err(), "the shim of the damaged pod lives");
+        let shim = node.shim(&part.pod)?;
         let children = processes::all()?.into_iter().filter(|process| process.parent == shim).count();
         ensure!(children == 0, "the container without a record lives");
         Ok(())
     });
     suite.pass("what_has_no_record_is_ended", ended.await)?;
-    let again = run(node, &client, "damaged-pod", &container).await;
+    let again = Running::begin(node, &client, "damaged-pod", &container).await;
     let again = suite.pass("its_name_is_free", again)?;
-    for (pod, _) in [&whole, &part, &again] {
-        client.remove_pod(pod).await?;
+    for running in [&whole, &part, &again] {
+        client.remove_pod(&running.pod).await?;
     }
     fs::remove_dir_all(node.state().join("damaged"))?;
     fs::create_dir(node.state().join("damaged"))?;
-    // Before had three pods: whatever of them is left is new to the look before them.
-    drop(before);
     Ok(())
 }
 
-/// As after a reboot: no process and no state, but images and leases.
+/// As after a reboot: no process, no control group and no state, but images and leases.
 async fn state_lost(suite: &Suite, node: &mut Node, before: &Look) -> Result<()> {
     let client = node.client();
     let container = specs::container("c", BUSYBOX, &STUBBORN);
     for name in ["one", "two"] {
-        run(node, &client, name, &container).await?;
+        Running::begin(node, &client, name, &container).await?;
     }
     let images = client.images().await?.len();
     node.kill()?;
@@ -291,15 +270,16 @@ async fn state_lost(suite: &Suite, node: &mut Node, before: &Look) -> Result<()>
         Ok(())
     })
     .await?;
+    look::remove_cgroups(node.name());
     fs::remove_dir_all(node.state())?;
     node.start().await?;
     let listed = (client.pods().await?.len(), client.containers().await?.len());
     suite.holds("after_a_reboot_no_pod_is_there", listed == (0, 0), format!("{listed:?}"));
     let kept = client.images().await?.len();
     suite.holds("images_are_kept", kept == images, format!("{kept} of {images}"));
-    let again = run(node, &client, "one", &container).await;
+    let again = Running::begin(node, &client, "one", &container).await;
     let again = suite.pass("the_same_pod_runs_again", again)?;
-    client.remove_pod(&again.0).await?;
+    client.remove_pod(&again.pod).await?;
     suite.nothing_is_left("leases_and_layers_of_the_earlier_life_are_released", node, before).await;
     Ok(())
 }

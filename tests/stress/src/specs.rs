@@ -4,7 +4,7 @@ use std::path::Path;
 
 use cradle_cri_api::v1;
 
-use crate::node::Node;
+use crate::node::Home;
 
 /// A shell with the usual small programs; its first process ends at once by SIGTERM only if it asks for it.
 pub const BUSYBOX: &str = "registry.k8s.io/e2e-test-images/busybox:1.29-2";
@@ -19,7 +19,7 @@ pub const OBEDIENT: [&str; 3] = ["sh", "-c", "trap 'exit 0' TERM; sleep 86400 & 
 pub const STUBBORN: [&str; 2] = ["sleep", "86400"];
 
 /// A pod with a network of its own. Its name makes it unique on its node.
-pub fn pod(node: &Node, name: &str) -> v1::PodSandboxConfig {
+pub fn pod(home: &Home, name: &str) -> v1::PodSandboxConfig {
     v1::PodSandboxConfig {
         metadata: Some(v1::PodSandboxMetadata {
             name: name.to_owned(),
@@ -28,21 +28,41 @@ pub fn pod(node: &Node, name: &str) -> v1::PodSandboxConfig {
             attempt: 0,
         }),
         hostname: name.to_owned(),
-        log_directory: node.logs().join(name).display().to_string(),
+        log_directory: home.logs().join(name).display().to_string(),
         labels: [("pod".to_owned(), name.to_owned())].into(),
-        linux: Some(v1::LinuxPodSandboxConfig::default()),
+        linux: Some(v1::LinuxPodSandboxConfig {
+            security_context: Some(v1::LinuxSandboxSecurityContext {
+                namespace_options: Some(own_processes()),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }),
         ..Default::default()
     }
 }
 
+/// Each container sees its own processes only, as the kubelet asks for unless the pod says otherwise.
+fn own_processes() -> v1::NamespaceOption {
+    v1::NamespaceOption { pid: v1::NamespaceMode::Container.into(), ..Default::default() }
+}
+
+/// The namespaces of a pod, to be changed.
+pub fn namespaces(config: &mut v1::PodSandboxConfig) -> &mut v1::NamespaceOption {
+    let context = config.linux.get_or_insert_default().security_context.get_or_insert_default();
+    context.namespace_options.get_or_insert_default()
+}
+
 /// A pod on the host's network.
-pub fn host_pod(node: &Node, name: &str) -> v1::PodSandboxConfig {
-    let mut config = pod(node, name);
+pub fn host_pod(home: &Home, name: &str) -> v1::PodSandboxConfig {
+    let mut config = pod(home, name);
     config.hostname.clear();
-    let options = v1::NamespaceOption { network: v1::NamespaceMode::Node.into(), ..Default::default() };
-    let context = v1::LinuxSandboxSecurityContext { namespace_options: Some(options), ..Default::default() };
-    config.linux.get_or_insert_default().security_context = Some(context);
+    namespaces(&mut config).network = v1::NamespaceMode::Node.into();
     config
+}
+
+/// A container that sees the processes of its whole pod, if the pod shares them.
+pub fn share_processes(config: &mut v1::ContainerConfig) {
+    security(config).namespace_options.get_or_insert_default().pid = v1::NamespaceMode::Pod.into();
 }
 
 /// The next attempt of a pod.
@@ -59,7 +79,13 @@ pub fn container(name: &str, image: &str, command: &[&str]) -> v1::ContainerConf
         image: Some(v1::ImageSpec { image: image.to_owned(), ..Default::default() }),
         command: command.iter().map(|word| (*word).to_owned()).collect(),
         log_path: format!("{name}.log"),
-        linux: Some(v1::LinuxContainerConfig::default()),
+        linux: Some(v1::LinuxContainerConfig {
+            security_context: Some(v1::LinuxContainerSecurityContext {
+                namespace_options: Some(own_processes()),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }),
         ..Default::default()
     }
 }

@@ -57,6 +57,9 @@ async fn build(
         return Err(Failure::new(Class::Exhausted, text));
     }
     let spec = &creation.spec;
+    if let Some(device) = spec.cdi_devices.first() {
+        return Err(Failure::new(Class::Unimplemented, format!("the CDI device {device:?}: CDI is not built yet")));
+    }
     if spec.security.privileged && !pod.spec.privileged {
         let text = "a privileged container needs a privileged pod sandbox";
         return Err(Failure::new(Class::Invalid, text));

@@ -43,28 +43,45 @@ fn take(pod: &Pod, event: Event) {
     }
 }
 
-/// The shim is dead: what it wrote last is the truth about its containers, and whatever of them may be alive is killed.
+/// The shim is dead: what it wrote last is the truth about its containers.
 async fn shim_lost(core: &Core, pod: &Pod) {
-    let expected = pod.is_ending();
-    let alive: Vec<_> = pod.containers().into_iter().filter(|container| container.is_alive()).collect();
-    for container in &alive {
-        if let Some(exit) = core.ports.shims.exit_record(&pod.id, &container.id).and_then(|report| report.exit) {
-            container.exited(exit, exit_reason(&exit), "");
-        } else if !matches!(container.state(), ContainerState::Exited) {
-            let exit = Exit { code: KILLED, at: Timestamp::now(), oom_killed: false, timed_out: false };
-            let message = "the pod's shim died, and the container was killed with it";
-            container.exited(exit, if expected { "Error" } else { "ShimLost" }, if expected { "" } else { message });
+    if !pod.is_ending() {
+        tracing::error!(pod = %pod.id, "a pod's shim died; its containers are killed");
+        return bury(core, pod).await;
+    }
+    for container in pod.containers().iter().filter(|container| container.is_alive()) {
+        let exit = written_exit(core, container).unwrap_or_else(unseen);
+        container.exited(exit, exit_reason(&exit), "");
+    }
+}
+
+/// The pod of a shim that died against its will: its containers have ended or are killed, also one that may have been
+/// started just before.
+pub(crate) async fn bury(core: &Core, pod: &Pod) {
+    pod.observe(PodEvent::ShimLost);
+    let containers = pod.containers();
+    for container in containers.iter().filter(|container| container.state() != ContainerState::Exited) {
+        match written_exit(core, container) {
+            Some(exit) => container.exited(exit, exit_reason(&exit), ""),
+            None => {
+                container.exited(unseen(), "ShimLost", "the pod's shim died, and the container was killed with it");
+            }
         }
     }
-    if expected {
-        return;
-    }
-    pod.observe(PodEvent::ShimLost);
-    tracing::error!(pod = %pod.id, containers = alive.len(), "a pod's shim died; its containers are killed");
     if let Err(failure) = core.ports.records.save_pod(&pod.record()).await {
         tracing::warn!(pod = %pod.id, %failure, "the end of a shim could not be recorded");
     }
-    kill_groups(core, alive).await;
+    kill_groups(core, containers).await;
+}
+
+/// The exit that the shim has written down before its own end.
+fn written_exit(core: &Core, container: &Container) -> Option<Exit> {
+    core.ports.shims.exit_record(&container.pod, &container.id)?.exit
+}
+
+/// The exit of a container whose end nobody saw.
+fn unseen() -> Exit {
+    Exit { code: KILLED, at: Timestamp::now(), oom_killed: false, timed_out: false }
 }
 
 /// Kills what may be alive of these containers without a shim.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use cradle_domain::lifecycle::container::ContainerState;
 use cradle_domain::lifecycle::pod::{PodEvent, PodState};
-use cradle_domain::{ContainerId, Failure, PodId, Timestamp};
-use cradle_shim::protocol::{ContainerReport, Exit, Greeting, Reply, Request, VERSION};
+use cradle_domain::{ContainerId, Failure, PodId};
+use cradle_shim::protocol::{ContainerReport, Greeting, Reply, Request, VERSION};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -95,8 +95,9 @@ async fn revive(core: Arc<Core>, pod: Arc<Pod>, rebooted: bool) {
     for container in pod.containers() {
         let report = shim.as_ref().and_then(|found| found.iter().find(|report| report.container == container.id));
         let written = || core.ports.shims.exit_record(&pod.id, &container.id).filter(|_| !rebooted);
-        let report = report.cloned().or_else(written);
-        apply(&container, report, greeted);
+        if let Some(report) = report.cloned().or_else(written) {
+            apply(&container, &report);
+        }
     }
     match verdict(pod.state(), greeted) {
         Verdict::Keep => {
@@ -108,12 +109,7 @@ async fn revive(core: Arc<Core>, pod: Arc<Pod>, rebooted: bool) {
                 }
             }
         }
-        Verdict::ShimLost => {
-            pod.observe(PodEvent::ShimLost);
-            if let Err(failure) = core.ports.records.save_pod(&pod.record()).await {
-                tracing::warn!(pod = %pod.id, %failure, "the end of a shim could not be recorded");
-            }
-        }
+        Verdict::ShimLost => events::bury(&core, &pod).await,
         Verdict::EndShim => {
             if let Err(failure) = tear_down::end_shim(&pod).await {
                 tracing::warn!(pod = %pod.id, %failure, "a stopped pod's shim goes on");
@@ -147,26 +143,12 @@ async fn find_shim(core: &Arc<Core>, pod: &Arc<Pod>) -> Option<Vec<ContainerRepo
 }
 
 /// Makes a container what its shim, or its exit record, tells of it.
-fn apply(container: &Container, report: Option<ContainerReport>, shim_lives: bool) {
-    let never_ran = matches!(container.state(), ContainerState::Created | ContainerState::Exited | ContainerState::Removing);
-    match report {
-        Some(report) => {
-            container.start_begun();
-            container.started(report.pid, report.started_at);
-            if let Some(exit) = report.exit {
-                container.exited(exit, exit_reason(&exit), "");
-            } else if !shim_lives {
-                container.exited(unseen(), "ShimLost", "the pod's shim died, and the container with it");
-            }
-        }
-        None if shim_lives || never_ran => {}
-        None => container.exited(unseen(), "ShimLost", "the pod's shim died, and the container with it"),
+fn apply(container: &Container, report: &ContainerReport) {
+    container.start_begun();
+    container.started(report.pid, report.started_at);
+    if let Some(exit) = report.exit {
+        container.exited(exit, exit_reason(&exit), "");
     }
-}
-
-/// The exit of a container whose end nobody saw.
-fn unseen() -> Exit {
-    Exit { code: 137, at: Timestamp::now(), oom_killed: false, timed_out: false }
 }
 
 /// A shim holds containers without a record: their creation was undone, or their record is damaged.
@@ -214,8 +196,10 @@ async fn remove_orphan(core: Arc<Core>, id: PodId) {
         }
     }
     let detached = core.ports.network.detach(&id).await;
+    // Which group the kubelet wanted for it stood in the record; this is the one that it has otherwise.
+    let group = tear_down::remove_group(&core, format!("{}/{id}", core.settings.cgroup_root)).await;
     let removed = core.ports.records.remove_pod(&id).await;
-    for failure in [detached.err(), removed.err()].into_iter().flatten() {
+    for failure in [detached.err(), group.err(), removed.err()].into_iter().flatten() {
         tracing::warn!(pod = %id, %failure, "the rest of a pod without a record stays until the next start");
     }
 }

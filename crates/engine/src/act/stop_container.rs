@@ -9,6 +9,7 @@ use cradle_domain::lifecycle::container::{ContainerRequest, ContainerState};
 use cradle_domain::{Class, Failure};
 use cradle_shim::protocol::{Request, Scope, Target};
 
+use super::tear_down;
 use crate::container::Container;
 use crate::engine::{Core, detached};
 use crate::{limits, request};
@@ -55,10 +56,7 @@ async fn ends_by_signal(core: &Core, container: &Container, grace: Duration) -> 
 /// Kills every process of a container and waits for its end.
 pub(crate) async fn kill(core: &Core, container: &Container) -> Result<(), Failure> {
     let pod = core.pod_of(container)?;
-    if let Some(link) = pod.link() {
-        let kill = Request::KillContainer { container: container.id.clone() };
-        link.call(&request::current(), kill, Vec::new()).await?;
-    }
+    tear_down::ask(&pod, Request::KillContainer { container: container.id.clone() }).await?;
     tokio::time::timeout(limits::KILL, container.dead()).await.map_err(|_| {
         let text = format!("container {} is still alive {} s after SIGKILL", container.id, limits::KILL.as_secs());
         Failure::new(Class::Deadline, text).with_hint("a process of it hangs in the kernel: see its stack in /proc")

@@ -32,6 +32,28 @@ pub(crate) async fn end_shim(pod: &Pod) -> Result<(), Failure> {
     })
 }
 
+/// Asks the shim to end something of the pod, and tells whether there is one. A shim that ends before it answers has left
+/// nothing alive; then all that it told has been dealt with when this returns.
+pub(crate) async fn ask(pod: &Pod, request: Request) -> Result<Asked, Failure> {
+    let Some(link) = pod.link() else { return Ok(Asked::Nobody) };
+    match link.call(&request::current(), request, Vec::new()).await {
+        Ok(_) => Ok(Asked::Shim),
+        Err(failure) if link.is_lost() => {
+            let gone = tokio::time::timeout(limits::SHIM_ANSWER, pod.shim_gone()).await;
+            gone.map(|()| Asked::Nobody).map_err(|_| failure)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Who did what was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Shim,
+    /// There is no shim, and no process of the pod that it has not killed.
+    Nobody,
+}
+
 /// Disconnects the pod's network.
 pub(crate) async fn network(core: &Core, pod: &Pod) -> Result<(), Failure> {
     if !pod.has_own_network() {
@@ -44,12 +66,11 @@ pub(crate) async fn network(core: &Core, pod: &Pod) -> Result<(), Failure> {
 /// Removes all of a container but its entry in memory: processes, control group, writable layer, record.
 pub(crate) async fn container(core: &Core, pod: &Pod, container: &Container) -> Result<(), Failure> {
     let mut errors = Errors::default();
-    if let Some(link) = pod.link() {
-        let request = Request::RemoveContainer { container: container.id.clone() };
-        errors.take(link.call(&request::current(), request, Vec::new()).await.map(|_| ()));
-    } else {
-        errors.take(remove_group(core, container.cgroup.clone()).await);
-    }
+    errors.take(match ask(pod, Request::RemoveContainer { container: container.id.clone() }).await {
+        Ok(Asked::Shim) => Ok(()),
+        Ok(Asked::Nobody) => remove_group(core, container.cgroup.clone()).await,
+        Err(failure) => Err(failure),
+    });
     if errors.is_empty() {
         errors.take(core.ports.images.discard(&container.id).await);
     }
@@ -66,7 +87,9 @@ pub(crate) async fn pod(core: &Core, pod: &Pod) -> Result<(), Failure> {
     // The intention first: a daemon that comes back goes on with it. Without a record there is nothing to come back to.
     errors.take(core.ports.records.save_pod(&pod.record()).await);
     errors.take(end_shim(pod).await);
-    for each in pod.containers() {
+    // A shim that cannot be ended answers nobody: asking it about each container would only take long.
+    let containers = if pod.link().is_none() { pod.containers() } else { Vec::new() };
+    for each in containers {
         let removed = container(core, pod, &each).await;
         if removed.is_ok() {
             forget_container(core, pod, &each);
@@ -110,7 +133,7 @@ pub(crate) fn forget_container(core: &Core, pod: &Pod, container: &Container) {
 }
 
 /// Kills whatever is in a control group and removes it with all below it.
-async fn remove_group(core: &Core, path: String) -> Result<(), Failure> {
+pub(crate) async fn remove_group(core: &Core, path: String) -> Result<(), Failure> {
     let layout = core.settings.facts.layout.clone();
     let removing = tokio::task::spawn_blocking(move || -> Result<(), Failure> {
         let group = Cgroup::open(&path, &layout)?;

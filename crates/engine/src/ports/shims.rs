@@ -34,6 +34,9 @@ pub trait ShimLink: Send + Sync + 'static {
 
     /// Kills the shim's process with SIGKILL; dead already: nothing.
     fn kill(&self);
+
+    /// Whether the connection has ended: there will be no more answers.
+    fn is_lost(&self) -> bool;
 }
 
 /// What a shim tells unasked.

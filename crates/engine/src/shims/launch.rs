@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -13,12 +13,14 @@ use cradle_domain::{Class, Classified, PodId};
 use cradle_executor::cgroup::{self, Cgroup, Layout};
 use cradle_shim::protocol::{Reply, Request, VERSION};
 use cradle_sys::spawn::{Program, spawn};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, unlinkat};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::sync::mpsc;
 
 use super::link::Link;
-use super::{Launcher, SOCKET_PATH_MAX_BYTES};
+use super::Launcher;
 use crate::limits;
 use crate::ports::{ShimEvent, ShimLink};
 
@@ -26,6 +28,8 @@ use crate::ports::{ShimEvent, ShimLink};
 const LOG_MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// Shims that wait to be accepted: one daemon connects at a time.
 const BACKLOG: i32 = 4;
+/// The name of the listening socket in a pod's folder.
+const SOCKET: &str = "shim.sock";
 /// Numbers of the descriptors that a shim finds open.
 const LISTENER: i32 = 3;
 const CONNECTION: i32 = 4;
@@ -38,8 +42,6 @@ pub enum OpenError {
     Program { path: PathBuf, source: io::Error },
     #[error("opening the shims' log {}", path.display())]
     Log { path: PathBuf, source: io::Error },
-    #[error("the state folder {} is too long for the sockets of shims: at most {max} bytes", path.display())]
-    TooLong { path: PathBuf, max: usize },
 }
 
 impl Classified for OpenError {
@@ -51,7 +53,6 @@ impl Classified for OpenError {
         match self {
             OpenError::Program { .. } => Some("install cradle-shim beside cradled, or set `shim` to its path".into()),
             OpenError::Log { .. } => None,
-            OpenError::TooLong { .. } => Some("choose a shorter `state`".into()),
         }
     }
 }
@@ -76,9 +77,9 @@ impl Classified for LaunchError {
         else {
             return Class::Unavailable;
         };
-        match source.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
-            Some(rustix::io::Errno::AGAIN | rustix::io::Errno::NOMEM | rustix::io::Errno::MFILE) => Class::Exhausted,
-            Some(rustix::io::Errno::NFILE | rustix::io::Errno::NOSPC | rustix::io::Errno::NOBUFS) => Class::Exhausted,
+        match source.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE) => Class::Exhausted,
+            Some(Errno::NFILE | Errno::NOSPC | Errno::NOBUFS) => Class::Exhausted,
             _ => Class::Unavailable,
         }
     }
@@ -104,11 +105,6 @@ impl Launcher {
         let canonical = program.canonicalize().map_err(missing)?;
         let program = CString::new(canonical.as_os_str().as_bytes()).map_err(|error| missing(error.into()))?;
         let pods = state.join("pods");
-        let socket = pods.as_os_str().len() + cradle_domain::id::ID_DIGITS + "//shim.sock".len();
-        if socket > SOCKET_PATH_MAX_BYTES {
-            let max = SOCKET_PATH_MAX_BYTES - (socket - state.as_os_str().len());
-            return Err(OpenError::TooLong { path: state.into(), max });
-        }
         let path = state.join("shims.log");
         let open = || {
             let log = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
@@ -163,21 +159,30 @@ pub(super) async fn launch(
     events: mpsc::Sender<ShimEvent>,
 ) -> Result<Arc<dyn ShimLink>, LaunchError> {
     let folder = launcher.folder(pod);
-    let path = folder.join("shim.sock");
-    let socket_error = |source: io::Error| LaunchError::Socket { path: path.clone(), source };
-    let listener = listen(&path).map_err(socket_error)?;
+    let socket_error = |source: io::Error| LaunchError::Socket { path: folder.join(SOCKET), source };
+    let listener = listen(&folder).map_err(socket_error)?;
     let (ours, theirs) = pair().map_err(socket_error)?;
     let pid = spawn_shim(launcher, pod, &folder, [&listener, &theirs])
         .map_err(|source| LaunchError::Spawn { pod: pod.clone(), source })?;
     // The process is our child and not reaped by anyone else: its id cannot be another's.
-    let pidfd = open_pidfd(pid).map_err(|source| LaunchError::Spawn { pod: pod.clone(), source })?;
-    reap(pidfd.try_clone().map_err(|source| LaunchError::Spawn { pod: pod.clone(), source })?);
+    let held = open_pidfd(pid).and_then(|pidfd| Ok((pidfd.try_clone()?, Link::start(ours, pid, pidfd, events)?)));
+    let (watched, link) = held.map_err(|source| {
+        end_child(pid);
+        LaunchError::Connect { pod: pod.clone(), source }
+    })?;
     let group = launcher.group.clone();
-    let watched = pidfd.try_clone().map_err(|source| LaunchError::Spawn { pod: pod.clone(), source })?;
     // This may wait for a grace period of the kernel: beside the pod's set-up, not before it.
     tokio::task::spawn_blocking(move || group.take_in(pid, &watched));
-    let link = Link::start(ours, pid, pidfd, events).map_err(|source| LaunchError::Connect { pod: pod.clone(), source })?;
     Ok(link)
+}
+
+/// Ends a shim that nobody holds: it would wait for a daemon for ever. It has done nothing yet and dies at once.
+fn end_child(pid: i32) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        // An error means that it has ended.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+    }
 }
 
 fn spawn_shim(launcher: &Launcher, pod: &PodId, folder: &Path, sockets: [&OwnedFd; 2]) -> io::Result<i32> {
@@ -201,27 +206,14 @@ fn spawn_shim(launcher: &Launcher, pod: &PodId, folder: &Path, sockets: [&OwnedF
     })
 }
 
-/// Reaps a shim that this daemon started, whenever it ends; later daemons are not its parent and need not.
-fn reap(pidfd: OwnedFd) {
-    tokio::spawn(async move {
-        let Ok(pidfd) = super::watched(pidfd) else { return };
-        if pidfd.readable().await.is_ok() {
-            let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOHANG;
-            // It is dead: there is nothing to wait for, and an error means that it was no child of ours.
-            let _ = rustix::process::waitid(rustix::process::WaitId::PidFd(pidfd.get_ref().as_fd()), options);
-        }
-    });
-}
-
 /// Connects to the shim of a pod; none: nobody listens on its socket.
 pub(super) async fn connect(
     launcher: &Launcher,
     pod: &PodId,
     events: mpsc::Sender<ShimEvent>,
 ) -> Result<Option<Arc<dyn ShimLink>>, LaunchError> {
-    let path = launcher.folder(pod).join("shim.sock");
     let failed = |source: io::Error| LaunchError::Connect { pod: pod.clone(), source };
-    let socket = match dial(&path) {
+    let socket = match dial(&launcher.folder(pod)) {
         Ok(socket) => socket,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             return Ok(None);
@@ -238,7 +230,7 @@ pub(super) async fn connect(
         return Err(why(format!("it is the shim of pod {}", greeting.pod)));
     }
     let pidfd = open_pidfd(greeting.pid).map_err(failed)?;
-    hello.identify(greeting.pid, pidfd);
+    hello.identify(greeting.pid, pidfd).map_err(failed)?;
     Ok(Some(hello))
 }
 
@@ -257,19 +249,28 @@ fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
 }
 
-fn listen(path: &Path) -> io::Result<OwnedFd> {
-    let socket = socket()?;
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+/// The address of the socket in a folder, however long the folder's path is: a socket's has 108 bytes (unix(7)).
+fn address(folder: &OwnedFd) -> io::Result<SocketAddrUnix> {
+    Ok(SocketAddrUnix::new(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()))?)
+}
+
+fn open_folder(folder: &Path) -> io::Result<OwnedFd> {
+    Ok(openat(CWD, folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+fn listen(folder: &Path) -> io::Result<OwnedFd> {
+    let (folder, socket) = (open_folder(folder)?, socket()?);
+    match unlinkat(&folder, SOCKET, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno.into()),
     }
-    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::net::bind(&socket, &address(&folder)?)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket)
 }
 
-fn dial(path: &Path) -> io::Result<OwnedFd> {
-    let socket = socket()?;
-    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+fn dial(folder: &Path) -> io::Result<OwnedFd> {
+    let (folder, socket) = (open_folder(folder)?, socket()?);
+    rustix::net::connect(&socket, &address(&folder)?)?;
     Ok(socket)
 }

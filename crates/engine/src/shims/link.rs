@@ -10,7 +10,7 @@ use std::time::Duration;
 use cradle_domain::{Class, Failure};
 use cradle_shim::protocol::{Frame, Refusal, Reply, Request};
 use cradle_shim::wire::{self, Message, RECEIVE_BUFFER_BYTES, ReceiveMessageError};
-use rustix::process::Signal;
+use rustix::process::{Signal, WaitId, WaitIdOptions};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
@@ -23,7 +23,7 @@ type Answer = Result<(Reply, Vec<OwnedFd>), Refusal>;
 pub(super) struct Link {
     socket: AsyncFd<OwnedFd>,
     pid: AtomicI32,
-    pidfd: OnceLock<OwnedFd>,
+    pidfd: OnceLock<AsyncFd<OwnedFd>>,
     sequence: AtomicU64,
     /// Requests that await their answer; none once the connection has ended.
     waiting: Mutex<Option<HashMap<u64, oneshot::Sender<Answer>>>>,
@@ -33,7 +33,7 @@ impl Link {
     /// Speaks to the shim with this process id.
     pub fn start(socket: OwnedFd, pid: i32, pidfd: OwnedFd, events: mpsc::Sender<ShimEvent>) -> io::Result<Arc<Self>> {
         let link = Self::start_unknown(socket, events)?;
-        link.identify(pid, pidfd);
+        link.identify(pid, pidfd)?;
         Ok(link)
     }
 
@@ -50,11 +50,14 @@ impl Link {
         Ok(link)
     }
 
-    /// Enters the shim's process.
-    pub fn identify(&self, pid: i32, pidfd: OwnedFd) {
+    /// Enters the shim's process, whose death ends the connection.
+    pub fn identify(self: &Arc<Self>, pid: i32, pidfd: OwnedFd) -> io::Result<()> {
         self.pid.store(pid, Ordering::Relaxed);
         // The first one stays: a link has one shim.
-        let _ = self.pidfd.set(pidfd);
+        if self.pidfd.set(super::watched(pidfd)?).is_ok() {
+            tokio::spawn(end_with_process(self.clone()));
+        }
+        Ok(())
     }
 
     /// Sends a request and waits for its answer, at most for `bound`.
@@ -140,8 +143,25 @@ impl ShimLink for Link {
     fn kill(&self) {
         if let Some(pidfd) = self.pidfd.get() {
             // An error means that it is dead.
-            let _ = rustix::process::pidfd_send_signal(pidfd.as_fd(), Signal::KILL);
+            let _ = rustix::process::pidfd_send_signal(pidfd.get_ref(), Signal::KILL);
         }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.waiting().is_none()
+    }
+}
+
+/// Waits for the shim's death and reaps it. Its end of the socket may live on in a child of it that was stuck on the way
+/// to its program: what was sent is still received, and then the connection ends all the same.
+async fn end_with_process(link: Arc<Link>) {
+    let Some(pidfd) = link.pidfd.get() else { return };
+    if pidfd.readable().await.is_ok() {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        // An error means that it was started by an earlier daemon, and is not a child of this one.
+        let _ = rustix::process::waitid(WaitId::PidFd(pidfd.get_ref().as_fd()), options);
+        // An error means that the connection has ended.
+        let _ = rustix::net::shutdown(link.socket.get_ref(), rustix::net::Shutdown::Both);
     }
 }
 
@@ -217,5 +237,37 @@ fn refused(refusal: Refusal) -> Failure {
     match refusal.hint {
         Some(hint) => failure.with_hint(hint),
         None => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cradle_domain::ContainerId;
+    use cradle_shim::protocol::Event;
+    use cradle_sys::spawn::{Program, spawn};
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_death_of_the_process_ends_the_connection_although_another_has_its_end() {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        let program = Program { path: c"/bin/true", arguments: &[c"true".into()], environment: &[], descriptors: &[] };
+        let pid = spawn(&program).unwrap();
+        let pidfd = pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty()).unwrap();
+        let event = Event::LogLost { container: ContainerId::from_random([7; 32]), lost_bytes: 1, error: String::new() };
+        let said = wire::encode(Message { frame: Frame::Event(event), descriptors: Vec::new() }).unwrap();
+        wire::send(&theirs, &said).unwrap();
+        let (sender, mut events) = mpsc::channel(4);
+        let link = Link::start(ours, pid, pidfd, sender).unwrap();
+        let told = async { (events.recv().await, events.recv().await) };
+        let told = tokio::time::timeout(Duration::from_secs(10), told).await.unwrap();
+        assert!(matches!(told, (Some(ShimEvent::Told(Event::LogLost { .. })), Some(ShimEvent::Lost))), "{told:?}");
+        assert!(link.is_lost());
+        let asked = link.call("-", Request::Shutdown, Vec::new()).await;
+        assert_eq!(asked.map(|_| ()).unwrap_err().class(), Class::Unavailable);
+        drop(theirs);
     }
 }

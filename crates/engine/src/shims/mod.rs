@@ -26,9 +26,6 @@ use launch::ShimsGroup;
 
 pub use launch::OpenError;
 
-/// Longest path of a socket: `sun_path` has 108 bytes with the terminator (unix(7)).
-const SOCKET_PATH_MAX_BYTES: usize = 107;
-
 /// Larger exit records are no records.
 const EXIT_RECORD_MAX_BYTES: u64 = 64 * 1024;
 

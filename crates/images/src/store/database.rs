@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use cradle_domain::{Class, Classified, Digest};
 use redb::{Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
@@ -9,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::records::{FORMAT, ImageRecord, LayerRecord, ReferenceRecord};
-use crate::limits::DATABASE_CACHE_BYTES;
+use crate::limits::{DATABASE_CACHE_BYTES, DATABASE_IN_USE, DATABASE_IN_USE_PAUSE};
 
 type Table = TableDefinition<'static, &'static str, &'static [u8]>;
 
@@ -89,25 +90,39 @@ impl Classified for DatabaseError {
     }
 }
 
+/// Opens the file. One that is in use is asked for again, for a while: a process that was killed may leave a child on
+/// its way to its program, which has the file open until it gets there.
+fn open_when_free(path: &Path) -> Result<redb::Database, redb::DatabaseError> {
+    let deadline = Instant::now() + DATABASE_IN_USE;
+    loop {
+        // A file that something else has written to must be found out here: redb trusts it from then on.
+        let opened = redb::Database::builder()
+            .set_cache_size(DATABASE_CACHE_BYTES)
+            .set_check_integrity_on_open(true)
+            .create(path);
+        match opened {
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) if Instant::now() < deadline => {
+                std::thread::sleep(DATABASE_IN_USE_PAUSE);
+            }
+            opened => return opened,
+        }
+    }
+}
+
 impl Database {
     /// Opens or makes the database and reads all of it. A record that cannot be read is left out and reported.
     pub fn open(path: &Path) -> Result<(Self, Contents), DatabaseError> {
-        let redb = redb::Database::builder()
-            .set_cache_size(DATABASE_CACHE_BYTES)
-            // A file that something else has written to must be found out here: redb trusts it from then on.
-            .set_check_integrity_on_open(true)
-            .create(path)
-            .map_err(|error| match error {
-                redb::DatabaseError::DatabaseAlreadyOpen => DatabaseError::InUse { path: path.to_owned() },
-                redb::DatabaseError::Storage(redb::StorageError::Io(error)) if !is_damage(&error) => {
-                    DatabaseError::Access {
-                        act: "opening",
-                        path: path.to_owned(),
-                        source: Box::new(redb::Error::Io(error)),
-                    }
+        let redb = open_when_free(path).map_err(|error| match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => DatabaseError::InUse { path: path.to_owned() },
+            redb::DatabaseError::Storage(redb::StorageError::Io(error)) if !is_damage(&error) => {
+                DatabaseError::Access {
+                    act: "opening",
+                    path: path.to_owned(),
+                    source: Box::new(redb::Error::Io(error)),
                 }
-                other => DatabaseError::Damaged { path: path.to_owned(), source: Box::new(other.into()) },
-            })?;
+            }
+            other => DatabaseError::Damaged { path: path.to_owned(), source: Box::new(other.into()) },
+        })?;
         let database = Database { redb, path: path.to_owned() };
         database.prepare()?;
         let contents = database.read_all().map_err(database.failed("reading"))?;

@@ -110,6 +110,19 @@ const POD_V1: &str = include_str!("../../tests/v1/pod");
 const CONTAINER_V1: &str = include_str!("../../tests/v1/container");
 
 #[test]
+fn opening_again_writes_nothing() {
+    use std::os::unix::fs::MetadataExt;
+    let state = tempfile::tempdir().unwrap();
+    let boot = || fs::metadata(state.path().join("boot")).unwrap().ino();
+    Store::open(state.path(), "boot 1").unwrap();
+    let first = boot();
+    Store::open(state.path(), "boot 1").unwrap();
+    assert_eq!(boot(), first);
+    Store::open(state.path(), "boot 2").unwrap();
+    assert_ne!(boot(), first);
+}
+
+#[test]
 fn records_of_version_1_are_read_for_ever() {
     let pod: PodRecord = form::decode(POD, POD_V1.as_bytes()).unwrap();
     assert_eq!((pod.spec.name.as_str(), pod.state, pod.addresses.len()), ("web", PodState::Ready, 1));

@@ -77,7 +77,7 @@ impl Shim {
 
     /// Whether the kernel has killed for lack of memory in a container's group since this was last asked. It is asked
     /// while the group is there: the count ends with it.
-    fn oom_since_last_seen(&mut self, number: u32) -> bool {
+    pub(super) fn oom_since_last_seen(&mut self, number: u32) -> bool {
         let Some(index) = self.container_index(number) else { return false };
         match self.containers[index].cgroup.oom_kills() {
             Ok(count) => std::mem::replace(&mut self.containers[index].oom_kills, count) < count,

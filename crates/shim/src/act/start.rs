@@ -161,8 +161,7 @@ impl Shim {
     /// Somebody wants it killed, or nobody is there any more to be told.
     pub(crate) fn kill_start(&mut self, number: u32) {
         if let Some(index) = self.start_index(number) {
-            let refusal = Refusal::new(Class::Refused, "it was killed before its program ran");
-            self.starts[index].refusal.get_or_insert(refusal);
+            self.starts[index].refusal.get_or_insert_with(killed);
             self.start_event(number, Happened::KillAsked);
         }
     }
@@ -188,14 +187,23 @@ impl Shim {
             }
             return true;
         }
-        self.starts[index].refusal.get_or_insert_with(|| {
-            Refusal::from_error(&match status.terminating_signal() {
-                Some(signal) => run::died_by(signal),
-                None => run::ended_with(status.exit_status().unwrap_or_default()),
-            })
-        });
+        if self.starts[index].refusal.is_none() {
+            self.starts[index].refusal = Some(match status.terminating_signal() {
+                Some(signal) if signal == Signal::KILL.number() && !self.is_short_of_memory(index) => killed(),
+                Some(signal) => Refusal::from_error(&run::died_by(signal)),
+                None => Refusal::from_error(&run::ended_with(status.exit_status().unwrap_or_default())),
+            });
+        }
         self.start_event(number, Happened::Reaped);
         true
+    }
+
+    /// Whether the kernel has killed in the group of a process that did not start, for lack of memory.
+    fn is_short_of_memory(&mut self, index: usize) -> bool {
+        match &self.starts[index].what {
+            What::Container { .. } => self.starts[index].starting.cgroup().oom_kills().is_ok_and(|count| count > 0),
+            What::Exec { container_number, .. } => self.oom_since_last_seen(*container_number),
+        }
     }
 
     /// The start whose process this is; perhaps it has become so without having been heard of yet.
@@ -290,6 +298,11 @@ impl Shim {
             }
         }
     }
+}
+
+/// By somebody's wish, or with its container: whose end kills every process in its PID namespace.
+fn killed() -> Refusal {
+    Refusal::new(Class::Refused, "it was killed before its program ran")
 }
 
 pub(super) fn refuse_log(error: &OpenLogError) -> Refusal {

@@ -91,6 +91,10 @@ impl ShimLink for FakeLink {
     fn kill(&self) {
         self.life.world().kill_shim(&self.pod);
     }
+
+    fn is_lost(&self) -> bool {
+        !self.life.world().state().shims.contains_key(&self.pod)
+    }
 }
 
 /// The name by which a test makes a request fail.
