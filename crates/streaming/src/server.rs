@@ -217,7 +217,6 @@ async fn ask(shared: &Arc<Shared>, tcp: TcpStream) -> Option<(Connection, Accept
         .timer(TokioTimer::new())
         .header_read_timeout(timeout)
         .max_buf_size(REQUEST_HEAD_MAX_BYTES)
-        .keep_alive(false)
         .serve_connection(TokioIo::new(socket), service)
         .with_upgrades();
     if let Err(error) = serving.await {
