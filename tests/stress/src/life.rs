@@ -179,6 +179,7 @@ async fn repeated(suite: &Suite, node: &Node, client: &Client) -> Result<()> {
     suite.holds("the_same_container_again_is_the_same", again.as_ref().ok() == Some(&container), said(&again));
     let again = client.start(&container).await;
     suite.holds("a_running_container_cannot_be_started", code(&again) == Code::FailedPrecondition, said(&again));
+    Running::is_ready(node, "repeated", "c").await?;
     for round in ["first", "second", "third"] {
         suite.pass(&format!("stop_of_a_container_{round}"), client.stop(&container, 10).await)?;
     }

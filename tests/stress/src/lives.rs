@@ -10,6 +10,7 @@ use v1::ContainerState;
 use crate::client::{Answer, Client};
 use crate::node::Home;
 use crate::random::Random;
+use crate::running::Running;
 use crate::specs::{self, BUSYBOX, OBEDIENT, STUBBORN};
 
 /// No request is asked again for longer than this.
@@ -90,6 +91,9 @@ impl Liver {
         match end {
             End::Exits(wanted) => self.exits(&id, wanted).await?,
             End::Obeys | End::Killed | End::WithPod => self.execs(&id).await?,
+        }
+        if end == End::Obeys {
+            Running::is_ready(home, name, "c").await?;
         }
         if end != End::WithPod {
             let grace = if end == End::Obeys { 30 } else { 0 };

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::running::Running;
 use crate::specs::{self, BUSYBOX, OBEDIENT};
 use crate::suite::Suite;
 
@@ -35,6 +36,7 @@ async fn inside(suite: &Suite) -> Result<()> {
     suite.pass("the_daemon_finds_it_again_in_a_pid_namespace", node.start().await)?;
     let said = client.exec(&container, &["echo", "here"], 20).await?;
     ensure!(said.stdout == b"here\n", "{said:?}");
+    Running::is_ready(&node, "nested", "c").await?;
     suite.pass("a_container_stops_in_a_pid_namespace", client.stop(&container, 20).await)?;
     client.stop_pod(&pod).await?;
     client.remove_pod(&pod).await?;

@@ -1,11 +1,18 @@
 //! A pod with one container that runs.
 
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
 use cradle_cri_api::v1;
 use v1::{ContainerState, PodSandboxState};
 
 use crate::client::{Answer, Client};
 use crate::node::Home;
 use crate::specs;
+use crate::until::until;
+
+/// Until a container has said something.
+const READY: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone)]
 pub struct Running {
@@ -33,6 +40,17 @@ impl Running {
         let container = client.create(&pod, container, pod_config).await?;
         client.start(&container).await?;
         Ok(Running { pod, container })
+    }
+
+    /// Waits until an obedient container, by its pod's name and its own, handles SIGTERM.
+    pub async fn is_ready(home: &Home, pod: &str, container: &str) -> Result<()> {
+        let log = home.logs().join(pod).join(format!("{container}.log"));
+        until(READY, "the container's word that it is ready", async || {
+            let said = std::fs::read_to_string(&log)?;
+            ensure!(said.contains(" ready"), "it said {said:?}");
+            Ok(())
+        })
+        .await
     }
 
     pub async fn states(&self, client: &Client) -> Answer<(PodSandboxState, ContainerState)> {

@@ -13,9 +13,10 @@ pub const HTTPD: &str = "registry.k8s.io/e2e-test-images/httpd:2.4.39-4";
 /// nginx as Debian has it.
 pub const NGINX: &str = "docker.io/library/nginx:latest";
 
-/// Runs until SIGTERM, and then ends at once.
-pub const OBEDIENT: [&str; 3] = ["sh", "-c", "trap 'exit 0' TERM; sleep 86400 & wait"];
-/// Runs until SIGKILL: the first process of a PID namespace gets no signal that it does not handle.
+/// Runs until SIGTERM, and then ends at once. It says when it is ready for that: the first process of a PID namespace
+/// gets no signal that it does not handle.
+pub const OBEDIENT: [&str; 3] = ["sh", "-c", "trap 'exit 0' TERM; echo ready; sleep 86400 & wait"];
+/// Runs until SIGKILL.
 pub const STUBBORN: [&str; 2] = ["sleep", "86400"];
 
 /// A pod with a network of its own. Its name makes it unique on its node.

@@ -7,6 +7,7 @@ use anyhow::Result;
 use crate::client::Client;
 use crate::figures::Times;
 use crate::node::Node;
+use crate::running::Running;
 use crate::specs::{self, BUSYBOX, OBEDIENT};
 use crate::suite::Suite;
 
@@ -52,27 +53,38 @@ pub async fn run(suite: &Suite) -> Result<()> {
 async fn life(node: &Node, client: &Client, network: &str, number: usize) -> Result<[Duration; REQUESTS.len()]> {
     let name = format!("speed-{network}-{number}");
     let config = if network == "host" { specs::host_pod(node, &name) } else { specs::pod(node, &name) };
-    let mut times = [Duration::ZERO; REQUESTS.len()];
-    let mut at = Instant::now();
-    let mut took = |index: usize| {
-        times[index] = at.elapsed();
-        at = Instant::now();
-    };
+    let mut clock = Clock { times: [Duration::ZERO; REQUESTS.len()], at: Instant::now() };
     let pod = client.run_pod(&config).await?;
-    took(0);
+    clock.took(0);
     let container = client.create(&pod, &specs::container("c", BUSYBOX, &OBEDIENT), &config).await?;
-    took(1);
+    clock.took(1);
     client.start(&container).await?;
-    took(2);
+    clock.took(2);
     client.exec(&container, &["true"], 20).await?;
-    took(3);
+    clock.took(3);
+    Running::is_ready(node, &name, "c").await?;
+    clock.at = Instant::now();
     client.stop(&container, 20).await?;
-    took(4);
+    clock.took(4);
     client.remove(&container).await?;
-    took(5);
+    clock.took(5);
     client.stop_pod(&pod).await?;
-    took(6);
+    clock.took(6);
     client.remove_pod(&pod).await?;
-    took(7);
-    Ok(times)
+    clock.took(7);
+    Ok(clock.times)
+}
+
+/// The times of one life.
+struct Clock {
+    times: [Duration; REQUESTS.len()],
+    at: Instant,
+}
+
+impl Clock {
+    /// The request with this number has been answered, and the next one begins.
+    fn took(&mut self, number: usize) {
+        self.times[number] = self.at.elapsed();
+        self.at = Instant::now();
+    }
 }

@@ -39,6 +39,7 @@ pub async fn run(suite: &Suite) -> Result<()> {
     let pod = client.run_pod(&concerned).await?;
     let neighbour = client.create(&pod, &specs::container("neighbour", BUSYBOX, &OBEDIENT), &concerned).await?;
     client.start(&neighbour).await?;
+    Running::is_ready(&node, "concerned", "neighbour").await?;
     let other = Running::begin(&node, &client, "other", &specs::container("c", BUSYBOX, &OBEDIENT)).await?;
     let mut starts = Vec::new();
     for number in 0..MANY {

@@ -269,9 +269,6 @@ impl Shim {
 
     /// Forgets an exited container; one that is not known is forgotten already.
     pub(crate) fn remove_container(&mut self, id: &ContainerId) -> Result<(), Refusal> {
-        if self.starts.iter().any(|start| start.is_container(id)) {
-            return Err(Refusal::new(Class::Busy, format!("container {} is being started", id.short())));
-        }
         let Some(index) = self.containers.iter().position(|container| container.id == *id) else {
             return self.remove_exit_record(id);
         };

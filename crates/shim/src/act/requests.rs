@@ -26,6 +26,13 @@ impl Shim {
                 Ok(()) => return,
                 refused => refused,
             },
+            // Once it is killed, nothing of it is left.
+            Request::RemoveContainer { container } if self.is_being_started(&container) => {
+                match self.kill_container(waiter.clone(), &container) {
+                    Ok(()) => return,
+                    refused => refused,
+                }
+            }
             Request::Attach { container, stdin, stdout, stderr } => {
                 match self.attach(&waiter, &container, Wanted { stdin, stdout, stderr }) {
                     Ok(()) => return,

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use cradle_domain::{Class, Signal, Timestamp};
+use cradle_domain::{Class, ContainerId, Signal, Timestamp};
 use cradle_executor::limits::{KILL_DEADLINE, START_DEADLINE};
 use cradle_executor::run::{self, Progress, StartError, Starting};
 use rustix::io::Errno;
@@ -34,6 +34,8 @@ pub struct Start {
     refusal: Option<Refusal>,
     /// Those who want it killed and await its end.
     kills: Vec<Waiter>,
+    /// The same container, to be started when nothing of this start is left.
+    next: Option<(Waiter, Box<StartContainer>)>,
 }
 
 /// What it will be.
@@ -45,7 +47,7 @@ enum What {
 
 impl Start {
     /// Whether this is to be the first process of the container `id`.
-    pub fn is_container(&self, id: &cradle_domain::ContainerId) -> bool {
+    pub fn is_container(&self, id: &ContainerId) -> bool {
         matches!(&self.what, What::Container { request, .. } if request.plan.id == *id)
     }
 
@@ -69,8 +71,22 @@ impl Start {
 }
 
 impl Shim {
-    /// Begins to start a container; the answer comes when its program runs.
+    /// Begins to start a container; the answer comes when its program runs. Asked again, by a daemon that came back, it
+    /// is the same container that runs, or one whose earlier start has been undone first.
     pub(crate) fn start_container(&mut self, waiter: Waiter, request: Box<StartContainer>) {
+        let id = &request.plan.id;
+        if let Some(start) = self.starts.iter_mut().find(|start| start.is_container(id)) {
+            let text = match start.state {
+                State::Doomed if start.next.is_none() => return start.next = Some((waiter, request)),
+                State::Stuck => "an earlier start of it cannot be killed",
+                State::Underway | State::Doomed | State::Gone => "it is being started already",
+            };
+            return self.refuse(&waiter, Refusal::new(Class::Busy, text));
+        }
+        if let Some(container) = self.containers.iter().find(|container| container.id == *id) {
+            let started = Reply::Started { pid: container.pid, at: container.started_at };
+            return self.answer(&waiter, started, Vec::new());
+        }
         match self.begin_container(&request) {
             Ok((starting, ends, log)) => self.watch_start(waiter, starting, What::Container { request, ends, log }),
             Err(refusal) => self.refuse(&waiter, refusal),
@@ -80,11 +96,6 @@ impl Shim {
     fn begin_container(&self, request: &StartContainer) -> Result<(Starting, Ends, Option<LogFile>), Refusal> {
         self.refuse_new_start()?;
         let StartContainer { plan, io } = request;
-        let id = &plan.id;
-        let known = self.containers.iter().any(|container| container.id == *id);
-        if known || self.starts.iter().any(|start| start.is_container(id)) {
-            return Err(Refusal::new(Class::Refused, format!("container {} was started already", id.short())));
-        }
         if self.containers.len() >= CONTAINERS_MAX {
             return Err(Refusal::new(Class::Exhausted, format!("the pod has {CONTAINERS_MAX} containers")));
         }
@@ -110,6 +121,10 @@ impl Shim {
         }
     }
 
+    pub(super) fn is_being_started(&self, id: &ContainerId) -> bool {
+        self.starts.iter().any(|start| start.is_container(id))
+    }
+
     pub(crate) fn refuse_new_start(&self) -> Result<(), Refusal> {
         self.refuse_while_shutting_down()?;
         if self.starts.len() >= STARTS_MAX {
@@ -122,7 +137,7 @@ impl Shim {
         let number = self.next_number();
         let watched = self.poll.add(starting.line(), Source::Start(number), Interest::Readable);
         let (state, kills) = (State::Underway, Vec::new());
-        self.starts.push(Start { number, waiter, starting, what, state, refusal: None, kills });
+        self.starts.push(Start { number, waiter, starting, what, state, refusal: None, kills, next: None });
         self.deadlines.set(Due::EndStart(number), START_DEADLINE);
         if let Err(errno) = watched {
             self.doom_start(number, Refusal::from_errno("watching a process that is being started", errno));
@@ -158,9 +173,12 @@ impl Shim {
         }
     }
 
-    /// Somebody wants it killed, or nobody is there any more to be told.
+    /// Somebody wants it killed, and what was to follow it; or nobody is there any more to be told.
     pub(crate) fn kill_start(&mut self, number: u32) {
         if let Some(index) = self.start_index(number) {
+            if let Some((waiter, _)) = self.starts[index].next.take() {
+                self.refuse(&waiter, killed());
+            }
             self.starts[index].refusal.get_or_insert_with(killed);
             self.start_event(number, Happened::KillAsked);
         }
@@ -252,6 +270,11 @@ impl Shim {
         let unknown = || Refusal::new(Class::Bug, "a process did not start for an unknown reason");
         let refusal = self.starts[index].refusal.take().unwrap_or_else(unknown);
         self.refuse(&waiter, refusal);
+        if self.starts[index].state == State::Stuck
+            && let Some((waiter, _)) = self.starts[index].next.take()
+        {
+            self.refuse(&waiter, Refusal::new(Class::Busy, "an earlier start of it cannot be killed"));
+        }
     }
 
     fn clean_up_start(&mut self, number: u32) {
@@ -270,6 +293,9 @@ impl Shim {
         self.deadlines.cancel(Due::EndStart(number));
         for waiter in start.kills {
             self.answer(&waiter, Reply::Done, Vec::new());
+        }
+        if let Some((waiter, request)) = start.next {
+            self.start_container(waiter, request);
         }
         self.finish_shutdown();
     }

@@ -40,11 +40,21 @@ fn a_container_is_started_once() {
         return;
     }
     let mut shim = TestShim::with_host_pod();
-    let (id, _) = shim.start(&script("exec sleep 1000"));
-    let plan = shim.plan(&id, &script("true"));
-    let request = cradle_shim::protocol::StartContainer { plan, io: script("true").io };
-    let again = shim.client.call(Request::StartContainer(Box::new(request))).unwrap_err();
-    assert_eq!(again.class, Class::Refused, "{again:?}");
+    let wanted = script("exec sleep 1000");
+    // A daemon that dies while it waits, and one that comes back and asks again.
+    let (id, _) = shim.begin(&wanted);
+    shim.reconnect();
+    let again = |shim: &mut TestShim| {
+        let request = cradle_shim::protocol::StartContainer { plan: shim.plan(&id, &wanted), io: wanted.io.clone() };
+        match shim.client.call(Request::StartContainer(Box::new(request))) {
+            Ok((Reply::Started { pid, at }, _)) => (pid, at),
+            other => panic!("{other:?}"),
+        }
+    };
+    let first = again(&mut shim);
+    assert_eq!(again(&mut shim), first);
+    let reports = shim.client.hello().containers;
+    assert_eq!((reports.len(), reports[0].pid), (1, first.0));
     shim.client.done(Request::KillContainer { container: id.clone() });
     assert_eq!(shim.client.container_exit(&id).code, 137);
     shim.shut_down();
