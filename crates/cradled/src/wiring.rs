@@ -58,6 +58,10 @@ pub async fn wire(config: &Config, work: Handle) -> Result<Wired, Failure> {
     let records = cradle_records::Store::open(&config.state, &boot_id)?;
     let shims_group = format!("{}/{SHIMS_GROUP}", config.cgroup.root.as_str());
     let shims = Launcher::open(&config.shim, &config.state, shims_group, machine.layout.clone())?;
+    let user_namespaces = shims.probe_user_namespaces(&config.root).await;
+    if let Err(why) = &user_namespaces {
+        warn!("pods cannot have user namespaces on this machine: {why}");
+    }
     let ports = Ports {
         records: Arc::new(records),
         images: images.clone(),
@@ -68,7 +72,7 @@ pub async fn wire(config: &Config, work: Handle) -> Result<Wired, Failure> {
         version: env!("CARGO_PKG_VERSION"),
         config: config.to_json(),
         recursive_read_only_mounts: machine.mount_attributes,
-        user_namespaces: false,
+        user_namespaces: user_namespaces.is_ok(),
     };
     let settings = Settings {
         cgroup_root: config.cgroup.root.as_str().to_owned(),
@@ -77,6 +81,7 @@ pub async fn wire(config: &Config, work: Handle) -> Result<Wired, Failure> {
         facts: machine,
         hostname: kernel_line("/proc/sys/kernel/hostname")?,
         resolv_conf: Path::new("/etc/resolv.conf").to_owned(),
+        user_namespaces,
     };
     let engine = Engine::start(ports, settings).await?;
     let (server, urls) = Server::bind(streaming_config(config), engine.clone()).await?;

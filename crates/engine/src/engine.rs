@@ -42,6 +42,8 @@ pub struct Settings {
     pub hostname: String,
     /// The host's `resolv.conf`, for pods without a DNS configuration.
     pub resolv_conf: PathBuf,
+    /// Whether pods can have a user namespace of their own; why not, otherwise.
+    pub user_namespaces: Result<(), String>,
 }
 
 /// Pods and containers, and everything that is done to them.

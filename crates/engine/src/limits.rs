@@ -27,6 +27,9 @@ pub const SHIM_REQUESTS_IN_FLIGHT: usize = 256;
 /// First and longest pause between two tries of the repairer.
 pub const REPAIR_FIRST: Duration = Duration::from_millis(200);
 pub const REPAIR_LONGEST: Duration = Duration::from_secs(30);
+/// From the daemon's start until it is known whether pods can have user namespaces, and what is said of it.
+pub const PROBE: Duration = Duration::from_secs(5);
+pub const PROBE_ANSWER_MAX_BYTES: u64 = 4096;
 /// A host name (sethostname(2)).
 pub const HOSTNAME_MAX_BYTES: usize = 64;
 /// `/etc/passwd` and `/etc/group` of an image.

@@ -18,7 +18,7 @@ use tokio::sync::{oneshot, watch};
 use crate::container::Container;
 use crate::creations::Creations;
 use crate::ports::{PodRecord, ShimLink};
-use crate::spec::{ContainerSpec, NamespaceMode, PodSpec};
+use crate::spec::{ContainerSpec, NamespaceMode, PodSpec, UserNamespace};
 use crate::view::PodView;
 
 /// What makes a pod the same pod: a repeated RunPodSandbox with this key means the same one.
@@ -250,6 +250,11 @@ impl Pod {
 
     pub fn has_own_network(&self) -> bool {
         self.spec.namespaces.network != NamespaceMode::Node
+    }
+
+    /// None: the host's.
+    pub fn user_namespace(&self) -> Option<&UserNamespace> {
+        self.spec.namespaces.user.as_ref()
     }
 
     /// A number for a new exec, and where its end will be told.

@@ -44,7 +44,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         for number in 0..100u8 {
             let container = ContainerId::from_random([number; 32]);
             let begun = Instant::now();
-            store.prepare(&container, &image.id).await.map_err(|failure| failure.to_string())?;
+            store.prepare(&container, &image.id, None).await.map_err(|failure| failure.to_string())?;
             times.push(begun.elapsed());
             store.discard(&container).await.map_err(|failure| failure.to_string())?;
         }

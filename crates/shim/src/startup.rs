@@ -4,9 +4,10 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cradle_domain::PodId;
+use cradle_domain::failure::Chain;
 use cradle_sys::SingleThreaded;
 use cradle_sys::signals::ChildSignals;
 use rustix::fs::{Mode, OFlags};
@@ -25,15 +26,26 @@ const OOM_SCORE_ADJUSTMENT: &[u8] = b"-998";
 
 /// What stands on the command line.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Arguments {
-    pub pod: PodId,
+pub enum Arguments {
+    Keep(Pod),
+    /// Try whether pods with images in this folder can have user namespaces, and end.
+    Probe(PathBuf),
+}
+
+/// The pod to keep.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Pod {
+    pub id: PodId,
     pub directory: PathBuf,
 }
+
+/// What [`probe`] says of a machine that can; otherwise it says why not.
+pub const ABLE: &str = "able";
 
 /// Why a shim does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartupError {
-    #[error("usage: cradle-shim --pod POD-ID --dir FOLDER (started by cradled, not by hand): {0}")]
+    #[error("usage: cradle-shim --pod POD-ID --dir FOLDER | --probe FOLDER (started by cradled, not by hand): {0}")]
     Usage(String),
     #[error("{doing}")]
     Kernel { doing: &'static str, source: io::Error },
@@ -42,29 +54,40 @@ pub enum StartupError {
 impl Arguments {
     /// Reads the command line, without the program's name.
     pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, StartupError> {
-        let (mut pod, mut directory) = (None, None);
+        let (mut id, mut directory, mut probed) = (None, None, None);
         let mut arguments = arguments.into_iter();
         while let Some(name) = arguments.next() {
             let value = arguments.next();
             match (name.to_str(), value) {
                 (Some("--pod"), Some(value)) => {
                     let text = value.to_string_lossy();
-                    pod = Some(PodId::parse(&text).map_err(|error| StartupError::Usage(error.to_string()))?);
+                    id = Some(PodId::parse(&text).map_err(|error| StartupError::Usage(error.to_string()))?);
                 }
                 (Some("--dir"), Some(value)) => directory = Some(PathBuf::from(value)),
+                (Some("--probe"), Some(value)) => probed = Some(PathBuf::from(value)),
                 _ => return Err(StartupError::Usage(format!("unexpected {name:?}"))),
             }
         }
-        match (pod, directory) {
-            (Some(pod), Some(directory)) => Ok(Arguments { pod, directory }),
-            (None, _) => Err(StartupError::Usage("--pod is missing".into())),
-            (_, None) => Err(StartupError::Usage("--dir is missing".into())),
+        match (id, directory, probed) {
+            (Some(id), Some(directory), None) => Ok(Arguments::Keep(Pod { id, directory })),
+            (None, None, Some(folder)) => Ok(Arguments::Probe(folder)),
+            (_, _, Some(_)) => Err(StartupError::Usage("--probe stands alone".into())),
+            (None, ..) => Err(StartupError::Usage("--pod is missing".into())),
+            (_, None, _) => Err(StartupError::Usage("--dir is missing".into())),
         }
     }
 }
 
+/// Tries whether pods can have user namespaces, and says [`ABLE`] or why they cannot.
+pub fn probe(store: &Path) -> Result<String, StartupError> {
+    let counted = SingleThreaded::check();
+    let single = counted.map_err(|errno| StartupError::Kernel { doing: "counting threads", source: errno.into() })?;
+    let tried = cradle_executor::run::probe::user_namespaces(store, &single);
+    Ok(tried.map_or_else(|error| Chain(&error).to_string(), |()| ABLE.to_owned()))
+}
+
 /// Makes this process a shim.
-pub fn prepare(arguments: Arguments) -> Result<Parts, StartupError> {
+pub fn prepare(pod: Pod) -> Result<Parts, StartupError> {
     let failed = |doing| move |source| StartupError::Kernel { doing, source };
     let errno = |doing| move |errno: rustix::io::Errno| StartupError::Kernel { doing, source: errno.into() };
     cradle_sys::heap::keep_small();
@@ -77,13 +100,13 @@ pub fn prepare(arguments: Arguments) -> Result<Parts, StartupError> {
     for socket in [&listener, &connection] {
         rustix::io::ioctl_fionbio(socket, true).map_err(errno("making a socket non-blocking"))?;
     }
-    let journal = Journal::new(log, arguments.pod.clone());
+    let journal = Journal::new(log, pod.id.clone());
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory =
-        rustix::fs::open(&arguments.directory, flags, Mode::empty()).map_err(errno("opening the shim's folder"))?;
+        rustix::fs::open(&pod.directory, flags, Mode::empty()).map_err(errno("opening the shim's folder"))?;
     take_place(&journal).map_err(errno("taking its place among the processes"))?;
     let single = SingleThreaded::check().map_err(errno("counting threads"))?;
-    Ok(Parts { pod: arguments.pod, directory, listener, connection, children, journal, single })
+    Ok(Parts { pod: pod.id, directory, listener, connection, children, journal, single })
 }
 
 /// Subreaper of the pod, out of reach of tracers and, where that is granted, of the kernel's killer; in no folder's way.
@@ -118,10 +141,11 @@ mod tests {
     }
 
     #[test]
-    fn both_arguments_are_needed_and_nothing_else_is_taken() {
+    fn a_pod_needs_both_arguments_and_nothing_else_is_taken() {
         let pod = PodId::from_random([3; 32]);
         let good = parse(&["--pod", pod.as_str(), "--dir", "/run/x"]).unwrap();
-        assert_eq!(good, Arguments { pod: pod.clone(), directory: "/run/x".into() });
+        assert_eq!(good, Arguments::Keep(Pod { id: pod.clone(), directory: "/run/x".into() }));
+        assert_eq!(parse(&["--probe", "/var/x"]).unwrap(), Arguments::Probe("/var/x".into()));
         for bad in [
             &[] as &[&str],
             &["--pod", pod.as_str()],
@@ -129,6 +153,8 @@ mod tests {
             &["--pod", "short", "--dir", "/run/x"],
             &["--pod", pod.as_str(), "--dir"],
             &["--pod", pod.as_str(), "--dir", "/run/x", "--more", "1"],
+            &["--probe"],
+            &["--probe", "/var/x", "--dir", "/run/x"],
         ] {
             assert!(matches!(parse(bad), Err(StartupError::Usage(_))), "{bad:?}");
         }

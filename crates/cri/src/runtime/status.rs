@@ -12,6 +12,6 @@ pub async fn answer(edge: &Edge, request: v1::StatusRequest) -> Result<v1::Statu
         status: Some(to_proto::runtime_status(&status)),
         info: if request.verbose { to_proto::status_info(&status, &edge.facts) } else { Default::default() },
         runtime_handlers: to_proto::runtime_handlers(&edge.facts),
-        features: Some(to_proto::runtime_features()),
+        features: Some(to_proto::runtime_features(&edge.facts)),
     })
 }

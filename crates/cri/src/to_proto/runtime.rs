@@ -27,6 +27,9 @@ pub fn runtime_handlers(facts: &Facts) -> Vec<v1::RuntimeHandler> {
     HANDLERS.iter().map(|name| v1::RuntimeHandler { name: (*name).to_owned(), features: Some(features) }).collect()
 }
 
-pub fn runtime_features() -> v1::RuntimeFeatures {
-    v1::RuntimeFeatures { supplemental_groups_policy: true, user_namespaces_host_network: false }
+pub fn runtime_features(facts: &Facts) -> v1::RuntimeFeatures {
+    v1::RuntimeFeatures {
+        supplemental_groups_policy: true,
+        user_namespaces_host_network: facts.user_namespaces,
+    }
 }

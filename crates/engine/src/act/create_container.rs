@@ -69,7 +69,7 @@ async fn build(
     let record = record(&pod, &creation, &image, user)?;
     // The record is the intention: whatever is made from here on has an owner.
     core.ports.records.save_container(&record).await?;
-    let prepared = core.ports.images.prepare(&creation.id, &image.id).await;
+    let prepared = core.ports.images.prepare(&creation.id, &image.id, pod.user_namespace()).await;
     let made = prepared.map(|root| (Container::restore(record.clone(), root.upper.clone()), root));
     let planned = match made {
         Ok((container, root)) => {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use cradle_domain::lifecycle::pod::{PodEvent, PodState};
 use cradle_domain::{Class, Failure, PodId};
+use cradle_executor::plan;
 use cradle_executor::pod::{PidShare, PodPlan, Share};
 use cradle_shim::protocol::{Reply, Request};
 use tokio::sync::mpsc;
@@ -15,12 +16,12 @@ use crate::creations::{Creation, Entry};
 use crate::engine::Core;
 use crate::pod::{Pod, PodKey};
 use crate::ports::{Attachment, ShimEvent, ShimLink};
-use crate::spec::{NamespaceMode, PodSpec};
+use crate::spec::{IdMapping, NamespaceMode, PodSpec, UserNamespace};
 use crate::{act, limits, pod_files, request};
 
 /// Runs a pod, or joins the same request.
 pub(crate) async fn run_pod(core: &Arc<Core>, spec: PodSpec) -> Result<PodId, Failure> {
-    check(&spec)?;
+    check(core, &spec)?;
     let id = PodId::from_random(cradle_sys::random::bytes().map_err(no_random)?);
     let creation = match core.creations.enter(PodKey::of(&spec), spec, || id)? {
         Entry::New(creation) => {
@@ -46,14 +47,14 @@ fn stopped(id: &PodId) -> Failure {
         .with_hint("remove it first, or ask with the next attempt")
 }
 
-/// What no machine can do.
-fn check(spec: &PodSpec) -> Result<(), Failure> {
+/// What no machine can do, or this one cannot.
+fn check(core: &Core, spec: &PodSpec) -> Result<(), Failure> {
     if !matches!(spec.handler.as_str(), "" | "cradle") {
         let text = format!("the runtime handler {:?} is not configured", spec.handler);
         return Err(Failure::new(Class::NotFound, text).with_hint("this node has the handlers \"\" and \"cradle\""));
     }
     if spec.namespaces.user.is_some() {
-        return Err(Failure::new(Class::Unimplemented, "user namespaces for pods are not built yet"));
+        check_user_namespace(core, spec)?;
     }
     if spec.hostname.len() > limits::HOSTNAME_MAX_BYTES {
         let text = format!("the host name {:?} is longer than {} bytes", spec.hostname, limits::HOSTNAME_MAX_BYTES);
@@ -63,6 +64,22 @@ fn check(spec: &PodSpec) -> Result<(), Failure> {
 }
 
 /// Creates the pod and tells all who wait.
+/// Processes, IPC objects and message queues of the host belong to users that the pod's user namespace does not know. Its
+/// network can be the host's.
+fn check_user_namespace(core: &Core, spec: &PodSpec) -> Result<(), Failure> {
+    for (what, mode) in [("PID", &spec.namespaces.pid), ("IPC", &spec.namespaces.ipc)] {
+        if *mode == NamespaceMode::Node {
+            let text = format!("a pod with a user namespace of its own cannot have the host's {what} namespace");
+            return Err(Failure::new(Class::Invalid, text));
+        }
+    }
+    core.settings.user_namespaces.as_ref().map_err(|why| {
+        let text = format!("pods cannot have user namespaces on this machine: {why}");
+        Failure::new(Class::Unimplemented, text).with_hint("set hostUsers to true, or leave it out")
+    })?;
+    Ok(())
+}
+
 async fn create(core: Arc<Core>, creation: Arc<Creation<PodSpec, PodId>>) {
     let cgroup = pod_cgroup(&core, &creation.spec, &creation.id);
     let pod = Pod::new(creation.id.clone(), creation.spec.clone(), cgroup);
@@ -144,9 +161,19 @@ fn pod_plan(core: &Core, spec: &PodSpec) -> PodPlan {
         network,
         ipc: share(&spec.namespaces.ipc),
         uts: network,
+        user: spec.namespaces.user.as_ref().map(id_mapping),
         pid: match spec.namespaces.pid {
             NamespaceMode::Pod => PidShare::Pod,
             NamespaceMode::Node => PidShare::Host,
+fn id_mapping(user: &UserNamespace) -> plan::IdMapping {
+    let range = |mapping: &IdMapping| plan::IdRange {
+        inside: mapping.container_id,
+        outside: mapping.host_id,
+        length: mapping.length,
+    };
+    plan::IdMapping { uids: user.uids.iter().map(range).collect(), gids: user.gids.iter().map(range).collect() }
+}
+
             NamespaceMode::Container | NamespaceMode::Target(_) => PidShare::Container,
         },
         hostname: hostname(core, spec).to_owned(),

@@ -76,7 +76,7 @@ pub(crate) async fn planned(core: &Core, pod: &Pod, container: &Container) -> Re
         return Ok(plan.clone());
     }
     // Preparing again gives what is there already.
-    let root = core.ports.images.prepare(&container.id, &container.image.id).await?;
+    let root = core.ports.images.prepare(&container.id, &container.image.id, pod.user_namespace()).await?;
     plan(core, pod, container, root).await
 }
 

@@ -123,6 +123,9 @@ pub(crate) fn build(inputs: &Inputs<'_>) -> Result<Spec, Failure> {
         .set_rootfs_propagation(Some(mounts::root_propagation(inputs.container).into()))
         .set_masked_paths(Some(paths(security, &security.masked_paths, MASKED)))
         .set_readonly_paths(Some(paths(security, &security.readonly_paths, READONLY)));
+    if let Some(user) = &inputs.pod.namespaces.user {
+        linux.set_uid_mappings(Some(mounts::mappings(&user.uids))).set_gid_mappings(Some(mounts::mappings(&user.gids)));
+    }
     if let Some(label) = process::selinux_label(security) {
         linux.set_mount_label(Some(label));
     }
@@ -153,6 +156,9 @@ fn namespaces(inputs: &Inputs<'_>) -> Vec<LinuxNamespace> {
         NamespaceMode::Container | NamespaceMode::Pod => all.push(own(LinuxNamespaceType::Pid, None)),
         NamespaceMode::Target(_) => all.push(own(LinuxNamespaceType::Pid, inputs.target_pid.clone())),
         NamespaceMode::Node => {}
+    }
+    if inputs.pod.namespaces.user.is_some() {
+        all.push(own(LinuxNamespaceType::User, pods()));
     }
     if inputs.pod.namespaces.network != NamespaceMode::Node {
         all.push(own(LinuxNamespaceType::Network, pods()));

@@ -63,7 +63,11 @@ fn shm(inputs: &Inputs<'_>) -> Mount {
 fn pod_files<'a>(inputs: &'a Inputs<'_>) -> impl Iterator<Item = Mount> + 'a {
     let access = if inputs.container.security.readonly_rootfs { "ro" } else { "rw" };
     pod_files::FILES.into_iter().map(move |(name, destination)| {
-        mount(destination, "bind", inputs.pod_folder.join(name), words(&["bind", "rprivate", access]))
+        let mut file = mount(destination, "bind", inputs.pod_folder.join(name), words(&["bind", "rprivate", access]));
+        if let Some(user) = &inputs.pod.namespaces.user {
+            file.set_uid_mappings(Some(mappings(&user.uids))).set_gid_mappings(Some(mappings(&user.gids)));
+        }
+        file
     })
 }
 
@@ -88,7 +92,8 @@ fn requested(asked: &spec::Mount) -> Option<Mount> {
     Some(mount)
 }
 
-fn mappings(mappings: &[IdMapping]) -> Vec<LinuxIdMapping> {
+/// As the runtime specification has them.
+pub(super) fn mappings(mappings: &[IdMapping]) -> Vec<LinuxIdMapping> {
     let convert = |mapping: &IdMapping| {
         let builder = LinuxIdMappingBuilder::default().host_id(mapping.host_id).container_id(mapping.container_id);
         // Every field is given: there is nothing that could be missing.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use cradle_domain::{ContainerId, Digest, Reference, Timestamp};
 
 use super::Act;
+use crate::spec::UserNamespace;
 use crate::view::ImageView;
 
 /// Images: pulled, listed, removed, and unpacked as root file systems.
@@ -29,8 +30,14 @@ pub trait Images: Send + Sync + 'static {
     /// this returns; layers in use stay until they are not.
     fn remove(&self, image: &str) -> Act<'_, ()>;
 
-    /// Makes the root file system of a container: the image's layers and a writable layer of the container's own.
-    fn prepare(&self, container: &ContainerId, image: &Digest) -> Act<'_, RootFilesystem>;
+    /// Makes the root file system of a container: the image's layers and a writable layer of the container's own. In a
+    /// user namespace, the owner of that layer's `/` is the user of the host that the image's owner is mapped to.
+    fn prepare(
+        &self,
+        container: &ContainerId,
+        image: &Digest,
+        user: Option<&UserNamespace>,
+    ) -> Act<'_, RootFilesystem>;
 
     /// A file of an image as its containers will see it, of at most `max_bytes`; absent: none. For `/etc/passwd` and
     /// `/etc/group`.

@@ -8,6 +8,7 @@
 
 mod launch;
 mod link;
+mod probe;
 
 use std::fs::File;
 use std::io::{self, Read};

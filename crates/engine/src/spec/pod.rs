@@ -96,6 +96,25 @@ pub struct UserNamespace {
     pub gids: Vec<IdMapping>,
 }
 
+impl UserNamespace {
+    /// The user of the host that is `uid` inside.
+    pub fn host_uid(&self, uid: u32) -> Option<u32> {
+        host_id(&self.uids, uid)
+    }
+
+    /// The group of the host that is `gid` inside.
+    pub fn host_gid(&self, gid: u32) -> Option<u32> {
+        host_id(&self.gids, gid)
+    }
+}
+
+fn host_id(mappings: &[IdMapping], id: u32) -> Option<u32> {
+    mappings.iter().find_map(|mapping| {
+        let offset = id.checked_sub(mapping.container_id).filter(|offset| *offset < mapping.length)?;
+        mapping.host_id.checked_add(offset)
+    })
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdMapping {
     pub host_id: u32,

@@ -22,6 +22,7 @@ pub fn settings() -> Settings {
         facts,
         hostname: "node".into(),
         resolv_conf: "/etc/resolv.conf".into(),
+        user_namespaces: Ok(()),
     }
 }
 

@@ -13,6 +13,7 @@ mod launch;
 pub(crate) mod line;
 mod mounts;
 mod overlay;
+pub mod probe;
 mod program;
 mod propagation;
 mod root;

@@ -3,6 +3,7 @@
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
+use cradle_domain::failure::Chain;
 use cradle_executor::plan::{IdMapping, IdRange, PlanError, Rootfs};
 use cradle_executor::pod::{PidShare, PodPlan, Share};
 use cradle_executor::run::{self, Stdio};
@@ -29,6 +30,7 @@ pub const TESTS: &[Test] = tests![user_namespaces:
     an_id_that_is_not_mapped_is_refused,
     a_plan_for_another_user_namespace_is_refused,
     a_failed_start_says_why_and_leaves_nothing,
+    this_machine_is_found_able,
     starts_in_a_user_namespace_are_measured,
 ];
 
@@ -430,6 +432,20 @@ fn a_failed_start_says_why_and_leaves_nothing() {
     let expected = "mapping the owners of bind source /proc/sys for /x: Invalid argument";
     assert!(text.ends_with(expected), "{text}");
     crate::world::assert_no_children();
+}
+
+fn this_machine_is_found_able() {
+    let folder = tempfile::tempdir().unwrap();
+    let single = cradle_sys::SingleThreaded::check().unwrap();
+    run::probe::user_namespaces(folder.path(), &single).unwrap();
+    // A file system that cannot map owners.
+    let text = Chain(&run::probe::user_namespaces(Path::new("/proc/sys"), &single).unwrap_err()).to_string();
+    let expected = "an overlay of images whose owners are mapped: mapping the owners in /proc/sys: Invalid argument";
+    assert_eq!(text, expected);
+    // A /proc of which a part is covered.
+    rustix::mount::mount("tmpfs", "/proc/irq", "tmpfs", rustix::mount::MountFlags::empty(), c"").unwrap();
+    let text = Chain(&run::probe::user_namespaces(folder.path(), &single).unwrap_err()).to_string();
+    assert!(text.ends_with("a part of this machine's /proc is covered, as in a container"), "{text}");
 }
 
 fn starts_in_a_user_namespace_are_measured() {

@@ -18,10 +18,11 @@ use std::time::Instant;
 
 use cradle_domain::{Class, Classified, ContainerId, Digest};
 use cradle_engine::ports::RootFilesystem;
+use cradle_engine::spec::UserNamespace;
 
 use super::catalogue::{Catalogue, Layer};
 use super::layout::{EMPTY_LAYER, Layout};
-use super::snapshot::Image;
+use super::snapshot::{Image, USUAL_ROOT};
 use super::trash::Trash;
 use crate::limits::USAGE_MAX_AGE;
 use crate::tree::{Usage, measure};
@@ -138,6 +139,7 @@ impl Containers {
         &self,
         container: &ContainerId,
         image: &Arc<Image>,
+        user: Option<&UserNamespace>,
         catalogue: &Catalogue,
     ) -> Result<RootFilesystem, PrepareError> {
         let lower = self.borrow(container, image, ROOTFS, catalogue)?;
@@ -150,12 +152,14 @@ impl Containers {
         make_folder(&work).map_err(failed(&work))?;
         make_folder(&upper).map_err(failed(&upper))?;
         // The upper folder is the container's `/`. Set every time: an earlier try may have died in between.
-        let root = image.root.as_ref();
-        let mode = root.map_or(0o755, |root| root.mode);
-        if let Some(root) = root {
-            chown(&upper, Some(root.uid), Some(root.gid)).map_err(failed(&upper))?;
+        let root = image.root.unwrap_or(USUAL_ROOT);
+        if image.root.is_some() || user.is_some() {
+            // An owner that is not mapped is nobody inside.
+            let uid = user.and_then(|user| user.host_uid(root.uid)).unwrap_or(root.uid);
+            let gid = user.and_then(|user| user.host_gid(root.gid)).unwrap_or(root.gid);
+            chown(&upper, Some(uid), Some(gid)).map_err(failed(&upper))?;
         }
-        fs::set_permissions(&upper, fs::Permissions::from_mode(mode)).map_err(failed(&upper))?;
+        fs::set_permissions(&upper, fs::Permissions::from_mode(root.mode)).map_err(failed(&upper))?;
         Ok(RootFilesystem { lower, upper, work })
     }
 

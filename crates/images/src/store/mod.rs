@@ -33,6 +33,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cradle_domain::{Class, Classified, ContainerId, Digest, Failure, Reference, Timestamp};
 use cradle_engine::ports::{Act, Credentials, FilesystemUsage, ImageUsage, Images, PullRequest, RootFilesystem};
+use cradle_engine::spec::UserNamespace;
 use cradle_engine::view::ImageView;
 use tokio::sync::Semaphore;
 
@@ -164,9 +165,16 @@ impl Images for Store {
         self.act(move |store| store.remove(&image))
     }
 
-    fn prepare(&self, container: &ContainerId, image: &Digest) -> Act<'_, RootFilesystem> {
-        let (container, image) = (container.clone(), image.clone());
-        self.act(move |store| store.containers.prepare(&container, &store.image(&image)?, &store.catalogue))
+    fn prepare(
+        &self,
+        container: &ContainerId,
+        image: &Digest,
+        user: Option<&UserNamespace>,
+    ) -> Act<'_, RootFilesystem> {
+        let (container, image, user) = (container.clone(), image.clone(), user.cloned());
+        self.act(move |store| {
+            store.containers.prepare(&container, &store.image(&image)?, user.as_ref(), &store.catalogue)
+        })
     }
 
     fn read_file(&self, image: &Digest, path: &str, max_bytes: u64) -> Act<'_, Option<Vec<u8>>> {

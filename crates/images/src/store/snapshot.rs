@@ -37,7 +37,8 @@ pub struct KnownImage {
     pub config_bytes: u64,
 }
 
-const USUAL_ROOT: RootDirectory = RootDirectory { mode: 0o755, uid: 0, gid: 0 };
+/// The root of an image that says nothing of it.
+pub const USUAL_ROOT: RootDirectory = RootDirectory { mode: 0o755, uid: 0, gid: 0 };
 
 impl Snapshot {
     pub fn build(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cradle_domain::{Class, ContainerId, Digest, Failure, Reference, Timestamp};
 use cradle_engine::ports::{Act, Credentials, FilesystemUsage, ImageUsage, Images, PullRequest, RootFilesystem};
+use cradle_engine::spec::UserNamespace;
 use cradle_engine::view::{ImageConfig, ImageView};
 
 use super::Life;
@@ -60,7 +61,12 @@ impl Images for FakeImages {
         }))
     }
 
-    fn prepare(&self, container: &ContainerId, _image: &Digest) -> Act<'_, RootFilesystem> {
+    fn prepare(
+        &self,
+        container: &ContainerId,
+        _image: &Digest,
+        _user: Option<&UserNamespace>,
+    ) -> Act<'_, RootFilesystem> {
         let container = container.clone();
         Box::pin(self.life.act("prepare", move |state| {
             let root = Self::layers(&container);

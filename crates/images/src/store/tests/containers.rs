@@ -1,5 +1,7 @@
 //! What containers get of the store, and when it goes.
 
+use cradle_engine::spec::{IdMapping, UserNamespace};
+
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -9,17 +11,17 @@ async fn a_container_gets_its_layers_and_gives_them_back() {
         image_with(&["a", "b"]).push(&world.registry, "app", "v1");
         world.pull("app:v1").await.unwrap()
     };
-    let rootfs = world.store().prepare(&container(1), &view.id).await.unwrap();
+    let rootfs = world.store().prepare(&container(1), &view.id, None).await.unwrap();
     assert!(rootfs.lower[0].join("b").exists() && rootfs.lower[1].join("a").exists());
     assert!(rootfs.upper.is_dir() && rootfs.work.is_dir());
     assert_eq!(rootfs.upper, world.store().writable_path(&container(1)));
     // Repeated, it answers the same; for another image it does not.
     std::fs::write(rootfs.upper.join("written"), "x").unwrap();
-    assert_eq!(world.store().prepare(&container(1), &view.id).await.unwrap(), rootfs);
+    assert_eq!(world.store().prepare(&container(1), &view.id, None).await.unwrap(), rootfs);
     assert!(rootfs.upper.join("written").exists());
     image_with(&["c"]).push(&world.registry, "other", "v1");
     let other = world.pull("other:v1").await.unwrap();
-    let failure = world.store().prepare(&container(1), &other.id).await.unwrap_err();
+    let failure = world.store().prepare(&container(1), &other.id, None).await.unwrap_err();
     assert_eq!(failure.class(), Class::Conflict);
     assert_eq!(world.store().lend(&container(1), &other.id).await.unwrap().len(), 1);
 
@@ -33,9 +35,27 @@ async fn a_container_gets_its_layers_and_gives_them_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_user_namespace_the_root_belongs_to_whom_its_owner_is_mapped() {
+    use std::os::unix::fs::MetadataExt;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let world = World::new();
+    image_with(&["a"]).push(&world.registry, "app", "v1");
+    let view = world.pull("app:v1").await.unwrap();
+    let range = |host_id| vec![IdMapping { host_id, container_id: 0, length: 10 }];
+    let user = UserNamespace { uids: range(3000), gids: range(4000) };
+    for _ in 0..2 {
+        let rootfs = world.store().prepare(&container(1), &view.id, Some(&user)).await.unwrap();
+        let metadata = std::fs::metadata(&rootfs.upper).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid(), metadata.mode() & 0o7777), (3000, 4000, 0o755));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unknown_image_is_said_so() {
     let world = World::new();
-    let failure = world.store().prepare(&container(1), &digest_of(b"nothing")).await.unwrap_err();
+    let failure = world.store().prepare(&container(1), &digest_of(b"nothing"), None).await.unwrap_err();
     assert_eq!(failure.class(), Class::NotFound);
     assert!(world.store().owners().await.unwrap().is_empty());
     world.store().remove("nothing:v1").await.unwrap();
@@ -78,7 +98,7 @@ async fn the_root_folder_is_the_one_of_the_image() {
     let base = TestLayer::of([Made::folder("./").mode(0o775).owner(7, 8)]);
     TestImage::of([base, TestLayer::of([Made::file("a", "a")])]).push(&world.registry, "app", "v1");
     let view = world.pull("app:v1").await.unwrap();
-    let upper = world.store().prepare(&container(1), &view.id).await.unwrap().upper;
+    let upper = world.store().prepare(&container(1), &view.id, None).await.unwrap().upper;
     let stat = std::fs::metadata(upper).unwrap();
     use std::os::unix::fs::MetadataExt;
     assert_eq!((stat.mode() & 0o7777, stat.uid(), stat.gid()), (0o775, 7, 8));
@@ -100,7 +120,7 @@ async fn usage_counts_layers_and_writable_layers() {
     assert!(difference <= 3 * 4096, "{usage:?} {measured:?}");
     assert!(measured.inodes.abs_diff(usage.images.inodes) <= 3);
 
-    let rootfs = world.store().prepare(&container(1), &view.id).await.unwrap();
+    let rootfs = world.store().prepare(&container(1), &view.id, None).await.unwrap();
     std::fs::write(rootfs.upper.join("file"), vec![1; 100_000]).unwrap();
     let writable = world.store().writable_usage(&container(1)).await.unwrap().unwrap();
     assert!(writable.bytes >= 100_000 && writable.inodes == 2, "{writable:?}");

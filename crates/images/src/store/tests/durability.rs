@@ -10,7 +10,7 @@ async fn an_unfinished_layer_is_thrown_away_at_the_next_start() {
     let mut world = World::new();
     image_with(&["a"]).push(&world.registry, "app", "v1");
     let view = world.pull("app:v1").await.unwrap();
-    let rootfs = world.store().prepare(&container(1), &view.id).await.unwrap();
+    let rootfs = world.store().prepare(&container(1), &view.id, None).await.unwrap();
     let inode_before = inode(&rootfs.lower[0].join("a"));
     world.close();
     // As a daemon leaves it that is killed between unpack and commit, or in the middle of removing.
@@ -22,7 +22,7 @@ async fn an_unfinished_layer_is_thrown_away_at_the_next_start() {
     assert_eq!(world.layer_folders(), 1);
     assert!(!world.path("blobs/x.5.partial").exists());
     assert_eq!(world.store().owners().await.unwrap(), [container(1)]);
-    let again = world.store().prepare(&container(1), &view.id).await.unwrap();
+    let again = world.store().prepare(&container(1), &view.id, None).await.unwrap();
     assert_eq!((again.clone(), inode(&again.lower[0].join("a"))), (rootfs, inode_before));
     // A number is not used twice.
     image_with(&["b"]).push(&world.registry, "b", "v1");
@@ -37,7 +37,7 @@ async fn a_damaged_layer_is_noticed_when_used_and_only_that_is_fetched_again() {
     image.push(&world.registry, "app", "v1");
     for damage in ["removed", "emptied"] {
         let id = world.pull("app:v1").await.unwrap().id.clone();
-        let rootfs = world.store().prepare(&container(1), &id).await.unwrap();
+        let rootfs = world.store().prepare(&container(1), &id, None).await.unwrap();
         let middle = &rootfs.lower[1];
         world.store().discard(&container(1)).await.unwrap();
         if damage == "removed" {
@@ -45,7 +45,7 @@ async fn a_damaged_layer_is_noticed_when_used_and_only_that_is_fetched_again() {
         } else {
             fs::remove_file(middle.join("b")).unwrap();
         }
-        let failure = world.store().prepare(&container(2), &id).await.unwrap_err();
+        let failure = world.store().prepare(&container(2), &id, None).await.unwrap_err();
         assert_eq!(failure.class(), Class::Corrupt, "{failure}");
         assert!(failure.to_string().contains("pull the image again"));
         // No longer listed, so whoever looks first pulls it.
@@ -53,7 +53,7 @@ async fn a_damaged_layer_is_noticed_when_used_and_only_that_is_fetched_again() {
         let before = world.blob_requests();
         world.pull("app:v1").await.unwrap();
         assert_eq!(world.blob_requests(), before + 1, "{damage}");
-        let rootfs = world.store().prepare(&container(3), &id).await.unwrap();
+        let rootfs = world.store().prepare(&container(3), &id, None).await.unwrap();
         assert!(rootfs.lower[1].join("b").exists());
         world.store().discard(&container(3)).await.unwrap();
     }
@@ -66,7 +66,7 @@ async fn damage_is_found_at_the_start_and_heals_every_image_that_has_the_layer()
     image_with(&["shared", "two"]).push(&world.registry, "two", "v1");
     let one = world.pull("one:v1").await.unwrap();
     let two = world.pull("two:v1").await.unwrap();
-    let shared = world.store().prepare(&container(1), &one.id).await.unwrap().lower[1].clone();
+    let shared = world.store().prepare(&container(1), &one.id, None).await.unwrap().lower[1].clone();
     world.store().discard(&container(1)).await.unwrap();
     world.close();
     fs::remove_dir_all(shared).unwrap();
@@ -86,7 +86,7 @@ async fn a_damaged_database_is_put_aside_and_containers_keep_their_layers() {
     let mut world = World::new();
     image_with(&["a"]).push(&world.registry, "app", "v1");
     let view = world.pull("app:v1").await.unwrap();
-    let rootfs = world.store().prepare(&container(1), &view.id).await.unwrap();
+    let rootfs = world.store().prepare(&container(1), &view.id, None).await.unwrap();
     world.close();
     fs::write(world.path("store.redb"), vec![0x5a; 10_000]).unwrap();
     world.open();

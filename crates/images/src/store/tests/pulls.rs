@@ -117,7 +117,7 @@ async fn a_layer_wanted_by_several_images_is_fetched_once_and_kept_once() {
     let fetched = world.registry.requests().iter().filter(|seen| seen.target.contains(&blob)).count();
     assert_eq!(fetched, 1);
     assert_eq!(world.layer_folders(), 3);
-    let lower = |view: &ImageView, byte| world.store().prepare(&container(byte), &view.id);
+    let lower = |view: &ImageView, byte| world.store().prepare(&container(byte), &view.id, None);
     let (first, second) = (lower(&one, 1).await.unwrap(), lower(&two, 2).await.unwrap());
     assert_eq!(first.lower[0], second.lower[1]);
 }
@@ -183,10 +183,10 @@ async fn an_image_without_layers_and_one_with_a_layer_twice_can_be_used() {
     let layer = || TestLayer::of([Made::file("a", "a")]);
     TestImage::of([layer(), TestLayer::of([Made::file("b", "b")]), layer()]).push(&world.registry, "twice", "v1");
     let scratch = world.pull("scratch:v1").await.unwrap();
-    let rootfs = world.store().prepare(&container(1), &scratch.id).await.unwrap();
+    let rootfs = world.store().prepare(&container(1), &scratch.id, None).await.unwrap();
     assert_eq!(rootfs.lower, [world.path("layers/0")]);
     let twice = world.pull("twice:v1").await.unwrap();
-    let rootfs = world.store().prepare(&container(2), &twice.id).await.unwrap();
+    let rootfs = world.store().prepare(&container(2), &twice.id, None).await.unwrap();
     assert_eq!((twice.layers.len(), rootfs.lower.len()), (3, 2));
     assert!(rootfs.lower[0].join("a").exists());
 }
@@ -205,7 +205,7 @@ async fn a_layer_that_depends_on_those_below_is_kept_for_its_chain() {
     let pulls = tokio::join!(world.pull("sticky:v1"), world.pull("closed:v1"), world.pull("closed-too:v1"));
     let mode = |path: &Path| std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(path).unwrap()) & 0o7777;
     for (view, byte, expected) in [(pulls.0, 1, 0o1777), (pulls.1, 2, 0o700), (pulls.2, 3, 0o700)] {
-        let rootfs = world.store().prepare(&container(byte), &view.unwrap().id).await.unwrap();
+        let rootfs = world.store().prepare(&container(byte), &view.unwrap().id, None).await.unwrap();
         assert_eq!(mode(&rootfs.lower[0].join("tmp")), expected);
         assert_eq!(std::fs::read(rootfs.lower[0].join("tool")).unwrap(), b"tool");
     }
