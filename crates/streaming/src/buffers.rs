@@ -37,12 +37,27 @@ impl Buffer {
         &mut self.memory[self.end..]
     }
 
+    /// Copies as much of `bytes` as there is space for; says how much that is.
+    pub fn put(&mut self, bytes: &[u8]) -> usize {
+        let space = self.space();
+        let count = bytes.len().min(space.len());
+        space[..count].copy_from_slice(&bytes[..count]);
+        self.fill(count);
+        count
+    }
+
     pub fn fill(&mut self, count: usize) {
         self.end = (self.end + count).min(self.memory.len());
     }
 
     pub fn bytes(&self) -> &[u8] {
         &self.memory[self.start..self.end]
+    }
+
+    /// Gives the room for headers up: an empty buffer has that much more space.
+    pub fn give_up_headroom(&mut self) {
+        self.start = 0;
+        self.end = 0;
     }
 
     /// Puts a header of at most [`HEADROOM_BYTES`] before the bytes.

@@ -121,9 +121,7 @@ impl Outlet {
     /// Sends a text that fits into a buffer; what does not is cut.
     pub async fn send_text(&self, text: &[u8], buffers: &Arc<Buffers>) -> Result<(), Gone> {
         let mut buffer = buffers.take();
-        let length = text.len().min(buffer.space().len());
-        buffer.space()[..length].copy_from_slice(&text[..length]);
-        buffer.fill(length);
+        buffer.put(text);
         self.send(buffer).await
     }
 

@@ -14,13 +14,25 @@ use crate::buffers::{Buffer, Buffers};
 /// One of them.
 pub(crate) struct Descriptor {
     inner: AsyncFd<OwnedFd>,
+    /// A read that gives less than it could says that nothing is left (epoll(7)). A terminal gives what it likes.
+    is_stream: bool,
 }
 
 impl Descriptor {
+    /// A pipe or a socket.
+    pub fn stream(descriptor: OwnedFd) -> io::Result<Self> {
+        Self::new(descriptor, true)
+    }
+
+    /// A terminal's master.
+    pub fn terminal(descriptor: OwnedFd) -> io::Result<Self> {
+        Self::new(descriptor, false)
+    }
+
     #[expect(deprecated, reason = "the replacement is unsafe for types that may close it meanwhile; an OwnedFd does not")]
-    pub fn new(descriptor: OwnedFd) -> io::Result<Self> {
+    fn new(descriptor: OwnedFd, is_stream: bool) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&descriptor, true)?;
-        Ok(Descriptor { inner: AsyncFd::new(descriptor)? })
+        Ok(Descriptor { inner: AsyncFd::new(descriptor)?, is_stream })
     }
 
     /// Waits until there is something and reads it; none: the end.
@@ -29,7 +41,12 @@ impl Descriptor {
             let mut ready = self.inner.readable().await?;
             match self.read_now(buffers)? {
                 Now::Nothing => ready.clear_ready(),
-                Now::Bytes(buffer) => return Ok(Some(buffer)),
+                Now::Bytes(mut buffer) => {
+                    if self.is_stream && !buffer.space().is_empty() {
+                        ready.clear_ready();
+                    }
+                    return Ok(Some(buffer));
+                }
                 Now::End => return Ok(None),
             }
         }
@@ -50,14 +67,22 @@ impl Descriptor {
         }
     }
 
+    /// Writes as much as is taken at once.
+    pub fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        match rustix::io::retry_on_intr(|| rustix::io::write(&self.inner, bytes)) {
+            Ok(count) => Ok(count),
+            Err(Errno::AGAIN) => Ok(0),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             // Ready unless a write before has found it full.
             let mut ready = self.inner.writable().await?;
-            match rustix::io::retry_on_intr(|| rustix::io::write(&self.inner, bytes)) {
-                Ok(count) => bytes = &bytes[count..],
-                Err(Errno::AGAIN) => ready.clear_ready(),
-                Err(errno) => return Err(errno.into()),
+            match self.write_now(bytes)? {
+                0 => ready.clear_ready(),
+                count => bytes = &bytes[count..],
             }
         }
         Ok(())
@@ -89,7 +114,7 @@ mod tests {
     #[tokio::test]
     async fn a_pipe_is_read_to_its_end_and_written_although_it_is_full() {
         let (reader, writer) = rustix::pipe::pipe().unwrap();
-        let (reader, writer) = (Descriptor::new(reader).unwrap(), Descriptor::new(writer).unwrap());
+        let (reader, writer) = (Descriptor::stream(reader).unwrap(), Descriptor::stream(writer).unwrap());
         let buffers = Arc::new(Buffers::default());
         let sent = vec![7; 300_000];
         let write = async {

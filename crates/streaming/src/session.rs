@@ -105,7 +105,7 @@ fn carry(
     match protocol.carrier {
         Carrier::Spdy => spdy(connection.split()),
         Carrier::SpdyInWebSocket => {
-            let (read, write) = tokio::io::split(Tunnel::new(connection));
+            let (read, write) = tokio::io::split(Tunnel::new(connection, shared.buffers.clone()));
             spdy((Box::new(read), Box::new(write)))
         }
         Carrier::Channels(framing) => {

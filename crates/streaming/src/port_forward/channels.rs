@@ -38,7 +38,7 @@ pub(super) async fn serve(
             let Event::Data { stream } = event else { continue };
             let inlet = usize::try_from(stream).ok().filter(|channel| channel % 2 == 0);
             if let Some(inlet) = inlet.and_then(|channel| inlets.get_mut(channel / 2)) {
-                inlet.put(reader.data()).await;
+                inlet.put(reader.data(), &shared.buffers).await;
             }
         }
     };

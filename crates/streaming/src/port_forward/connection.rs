@@ -1,48 +1,77 @@
 //! One connection into a pod: dialled, then copied in both directions, each of which ends by itself.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
 use cradle_domain::{Class, Failure};
 use tokio::sync::{mpsc, watch};
 
+use crate::buffers::{Buffer, Buffers};
 use crate::carrier::{Gone, Outlet};
 use crate::descriptor::Descriptor;
 use crate::flag::raised;
 use crate::limits::FORWARD_CHUNKS;
 use crate::server::Shared;
 
-/// What the client sends on a connection's stream, as far as whoever reads from the client has it.
+/// Where whoever reads from the client puts what is for a connection. What the pod does not take at once waits in a queue,
+/// so that a slow connection holds up the others only when that is full.
 pub(super) struct Inlet {
     /// None: the client has ended its direction, or nobody takes it any more.
-    bytes: Option<mpsc::Sender<Bytes>>,
+    queue: Option<mpsc::Sender<Buffer>>,
+    way: Arc<Way>,
     given_up: watch::Sender<bool>,
 }
 
 /// The other side of an [`Inlet`].
 pub(super) struct Incoming {
-    bytes: mpsc::Receiver<Bytes>,
+    queue: mpsc::Receiver<Buffer>,
+    way: Arc<Way>,
     given_up: watch::Receiver<bool>,
+}
+
+/// What both sides know.
+#[derive(Default)]
+struct Way {
+    /// Since the connection is made.
+    socket: OnceLock<Descriptor>,
+    /// Buffers in the queue, or being written. While there are none, whoever reads from the client writes.
+    waiting: AtomicUsize,
 }
 
 pub(super) fn inlet() -> (Inlet, Incoming) {
     let (sender, receiver) = mpsc::channel(FORWARD_CHUNKS);
     let (give_up, given_up) = watch::channel(false);
-    (Inlet { bytes: Some(sender), given_up: give_up }, Incoming { bytes: receiver, given_up })
+    let way = Arc::new(Way::default());
+    let inlet = Inlet { queue: Some(sender), way: way.clone(), given_up: give_up };
+    (inlet, Incoming { queue: receiver, way, given_up })
 }
 
 impl Inlet {
-    /// Waits while too much of what came before has not been taken.
-    pub async fn put(&mut self, bytes: &[u8]) {
-        let Some(sender) = self.bytes.as_ref().filter(|_| !bytes.is_empty()) else { return };
-        if sender.send(Bytes::copy_from_slice(bytes)).await.is_err() {
-            self.bytes = None;
+    /// Waits while the queue is full.
+    pub async fn put(&mut self, mut bytes: &[u8], buffers: &Arc<Buffers>) {
+        let Some(queue) = &self.queue else { return };
+        if let Some(socket) = self.way.socket.get()
+            && self.way.waiting.load(Ordering::Acquire) == 0
+        {
+            // An error is told by the next write as well.
+            let written = socket.write_now(bytes).unwrap_or_default();
+            bytes = &bytes[written..];
+        }
+        while !bytes.is_empty() {
+            let mut buffer = buffers.take();
+            let taken = buffer.put(bytes);
+            bytes = &bytes[taken..];
+            self.way.waiting.fetch_add(1, Ordering::Release);
+            if queue.send(buffer).await.is_err() {
+                self.queue = None;
+                return;
+            }
         }
     }
 
     /// The client sends no more.
     pub fn end(&mut self) {
-        self.bytes = None;
+        self.queue = None;
     }
 
     /// The client wants the connection no more.
@@ -64,19 +93,19 @@ impl Forward {
     /// Ends when both directions have, or one of the two sides gives the connection up. An error says that the client is
     /// gone.
     pub async fn run(self, incoming: Incoming) -> Result<(), Gone> {
-        let Incoming { bytes, mut given_up } = incoming;
+        let Incoming { queue, way, mut given_up } = incoming;
         let dialled = tokio::select! {
             dialled = self.dial() => dialled,
             () = raised(&mut given_up) => return self.error.end().await,
         };
         match dialled {
             Ok(socket) => {
-                let down = self.down(&socket, given_up.clone());
-                tokio::try_join!(up(&socket, bytes, given_up), down).map(|_| ())
+                let socket = way.socket.get_or_init(|| socket);
+                let down = self.down(socket, given_up.clone());
+                tokio::try_join!(up(socket, &way.waiting, queue, given_up), down).map(|_| ())
             }
             Err(failure) => {
-                let text = format!("forwarding port {} of pod {}: {failure}", self.port, self.pod);
-                self.error.send_text(text.as_bytes(), &self.shared.buffers).await?;
+                self.error.send_text(failure.to_string().as_bytes(), &self.shared.buffers).await?;
                 self.error.end().await?;
                 self.data.reset().await
             }
@@ -85,7 +114,7 @@ impl Forward {
 
     async fn dial(&self) -> Result<Descriptor, Failure> {
         let socket = self.shared.engine.dial(&self.pod, self.port).await?;
-        let watched = Descriptor::new(socket);
+        let watched = Descriptor::stream(socket);
         watched.map_err(|error| Failure::new(Class::Exhausted, format!("watching the connection: {error}")))
     }
 
@@ -114,18 +143,20 @@ impl Forward {
     }
 }
 
-/// From the client to the pod.
+/// From the client to the pod: what the queue holds, and then its end.
 async fn up(
     socket: &Descriptor,
-    mut incoming: mpsc::Receiver<Bytes>,
+    waiting: &AtomicUsize,
+    mut queue: mpsc::Receiver<Buffer>,
     mut given_up: watch::Receiver<bool>,
 ) -> Result<(), Gone> {
     let copy = async {
-        while let Some(bytes) = incoming.recv().await {
-            if socket.write_all(&bytes).await.is_err() {
+        while let Some(buffer) = queue.recv().await {
+            if socket.write_all(buffer.bytes()).await.is_err() {
                 // The pod takes no more; what it sends is still wanted.
                 return;
             }
+            waiting.fetch_sub(1, Ordering::Release);
         }
         // An error says that the pod has closed the connection already.
         let _ = socket.finish();

@@ -46,7 +46,7 @@ pub(super) async fn serve(
             }
             Event::Data { stream } => {
                 if let Some(inlet) = pairs.inlet(stream) {
-                    inlet.put(reader.data()).await;
+                    inlet.put(reader.data(), &shared.buffers).await;
                 }
             }
             Event::Ended { stream } => {

@@ -189,5 +189,7 @@ async fn farewell(shared: &Shared, writer: &Writer, streams: &Streams, text: &[u
     for outlet in streams.all() {
         outlet.end().await?;
     }
-    writer.close().await
+    // It has everything now, and may have closed the connection.
+    let _ = writer.close().await;
+    Ok(())
 }

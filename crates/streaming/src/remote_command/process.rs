@@ -79,7 +79,7 @@ async fn exec(shared: &Shared, command: &[String], container: &str, wanted: Want
             (watched(stdin)?, Terminal::None, output)
         }
         ExecEnds::Terminal(master) => {
-            let master = watch(master)?;
+            let master = watch(Descriptor::terminal(master))?;
             let output = Output { stdout: stdout.then(|| master.clone()), stderr: None };
             (stdin.then(|| master.clone()), Terminal::Here(master), output)
         }
@@ -99,11 +99,10 @@ async fn attach(shared: &Shared, container: &str, wanted: Wanted) -> Result<Proc
 }
 
 fn watched(end: Option<OwnedFd>) -> Result<Option<Arc<Descriptor>>, Failure> {
-    end.map(watch).transpose()
+    end.map(|end| watch(Descriptor::stream(end))).transpose()
 }
 
-fn watch(end: OwnedFd) -> Result<Arc<Descriptor>, Failure> {
-    let watched = Descriptor::new(end);
+fn watch(watched: io::Result<Descriptor>) -> Result<Arc<Descriptor>, Failure> {
     watched.map(Arc::new).map_err(|error| Failure::new(Class::Exhausted, format!("watching a process's stream: {error}")))
 }
 

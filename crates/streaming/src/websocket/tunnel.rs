@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -11,6 +12,7 @@ use tokio_stream::Stream;
 use tokio_websockets::{Message, WebSocketStream};
 
 use super::channels::io_error;
+use crate::buffers::Buffers;
 use crate::socket::Connection;
 
 pub(crate) struct Tunnel {
@@ -19,11 +21,12 @@ pub(crate) struct Tunnel {
     message: Bytes,
     /// A ping's answer is to be sent before anything is read: a client that only asks cannot pile them up.
     answer_due: bool,
+    buffers: Arc<Buffers>,
 }
 
 impl Tunnel {
-    pub fn new(connection: Connection) -> Self {
-        Tunnel { socket: super::serve(connection), message: Bytes::new(), answer_due: false }
+    pub fn new(connection: Connection, buffers: Arc<Buffers>) -> Self {
+        Tunnel { socket: super::serve(connection), message: Bytes::new(), answer_due: false, buffers }
     }
 }
 
@@ -57,9 +60,12 @@ impl AsyncRead for Tunnel {
 impl AsyncWrite for Tunnel {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(Pin::new(&mut self.socket).poll_ready(context)).map_err(io_error)?;
-        let message = Message::binary(Bytes::copy_from_slice(bytes));
+        let mut buffer = self.buffers.take();
+        buffer.give_up_headroom();
+        let count = buffer.put(bytes);
+        let message = Message::binary(Bytes::from_owner(buffer));
         Pin::new(&mut self.socket).start_send(message).map_err(io_error)?;
-        Poll::Ready(Ok(bytes.len()))
+        Poll::Ready(Ok(count))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
