@@ -151,11 +151,16 @@ impl Shim {
     /// Takes what a process has told of its start.
     pub(crate) fn advance_start(&mut self, number: u32) {
         let Some(index) = self.start_index(number) else { return };
-        let Start { starting, what, .. } = &mut self.starts[index];
+        let Start { starting, what, state, .. } = &mut self.starts[index];
+        let pid = starting.pid();
         let progress = starting.advance(match what {
             What::Container { request, .. } => &request.plan.steps,
             What::Exec { request, .. } => &request.plan.steps,
         });
+        // A kill of the process whose place another one has taken was meant for that one.
+        if starting.pid() != pid && *state != State::Underway {
+            self.send_kill(number);
+        }
         match progress {
             Progress::Underway => {}
             Progress::Runs => self.start_event(number, Happened::Runs),
@@ -198,11 +203,8 @@ impl Shim {
         // It may have told that its program runs, and that program have ended, before this was looked at.
         self.advance_start(number);
         let Some(index) = self.start_index(number) else { return false };
+        // Another process had taken its place.
         if self.starts[index].starting.pid() != pid {
-            // Another process had taken its place. A kill was meant for both.
-            if self.starts[index].state != State::Underway {
-                self.send_kill(number);
-            }
             return true;
         }
         if self.starts[index].refusal.is_none() {
