@@ -73,6 +73,7 @@ pub async fn wire(config: &Config, work: Handle) -> Result<Wired, Failure> {
         config: config.to_json(),
         recursive_read_only_mounts: machine.mount_attributes,
         user_namespaces: user_namespaces.is_ok(),
+        systemd_cgroups: machine.layout.is_kept_by_systemd(),
     };
     let settings = Settings {
         cgroup_root: config.cgroup.root.as_str().to_owned(),

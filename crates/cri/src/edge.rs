@@ -38,6 +38,8 @@ pub struct Facts {
     pub recursive_read_only_mounts: bool,
     /// User namespaces and id-mapped mounts work.
     pub user_namespaces: bool,
+    /// Systemd keeps the control groups: the kubelet shall have it make those of pods.
+    pub systemd_cgroups: bool,
 }
 
 impl Edge {

@@ -5,12 +5,14 @@
 //! Nothing here knows the CRI's messages, registries, layers or netlink.
 
 mod act;
+mod apparmor;
 mod container;
 mod creations;
 mod engine;
 pub mod limits;
 mod oci;
 mod pod;
+mod pod_cgroup;
 mod pod_files;
 pub mod ports;
 pub mod request;

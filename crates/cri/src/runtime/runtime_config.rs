@@ -5,7 +5,12 @@ use cradle_domain::Failure;
 
 use crate::edge::Edge;
 
-pub async fn answer(_edge: &Edge, _request: v1::RuntimeConfigRequest) -> Result<v1::RuntimeConfigResponse, Failure> {
-    let linux = v1::LinuxRuntimeConfiguration { cgroup_driver: v1::CgroupDriver::Cgroupfs.into() };
+/// The driver is the kubelet's own: either form of a parent is understood.
+pub async fn answer(edge: &Edge, _request: v1::RuntimeConfigRequest) -> Result<v1::RuntimeConfigResponse, Failure> {
+    let driver = match edge.facts.systemd_cgroups {
+        true => v1::CgroupDriver::Systemd,
+        false => v1::CgroupDriver::Cgroupfs,
+    };
+    let linux = v1::LinuxRuntimeConfiguration { cgroup_driver: driver.into() };
     Ok(v1::RuntimeConfigResponse { linux: Some(linux) })
 }

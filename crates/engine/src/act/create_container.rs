@@ -14,7 +14,7 @@ use crate::pod::{ContainerKey, Pod};
 use crate::ports::ContainerRecord;
 use crate::spec::ContainerSpec;
 use crate::view::{ContainerImage, ImageConfig, ImageView};
-use crate::{limits, request, user};
+use crate::{apparmor, limits, request, user};
 
 pub(crate) async fn create_container(
     core: &Arc<Core>,
@@ -64,6 +64,7 @@ async fn build(
         let text = "a privileged container needs a privileged pod sandbox";
         return Err(Failure::new(Class::Invalid, text));
     }
+    apparmor::check_loaded(&spec.security).await?;
     let image = core.ports.images.find(&spec.image.image).ok_or_else(|| no_image(&spec.image.image))?;
     let user = user::resolve(&core, spec, &image).await?;
     let record = record(&pod, &creation, &image, user)?;

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use crate::creations::{Creation, Entry};
 use crate::engine::Core;
 use crate::pod::{Pod, PodKey};
+use crate::pod_cgroup::Parent;
 use crate::ports::{Attachment, ShimEvent, ShimLink};
 use crate::spec::{IdMapping, NamespaceMode, PodSpec, UserNamespace};
 use crate::{act, limits, pod_files, request};
@@ -22,10 +23,11 @@ use crate::{act, limits, pod_files, request};
 /// Runs a pod, or joins the same request.
 pub(crate) async fn run_pod(core: &Arc<Core>, spec: PodSpec) -> Result<PodId, Failure> {
     check(core, &spec)?;
+    let cgroup_parent = Parent::parse(&spec.cgroup_parent)?;
     let id = PodId::from_random(cradle_sys::random::bytes().map_err(no_random)?);
     let creation = match core.creations.enter(PodKey::of(&spec), spec, || id)? {
         Entry::New(creation) => {
-            request::spawn(create(core.clone(), creation.clone()));
+            request::spawn(create(core.clone(), creation.clone(), cgroup_parent));
             creation
         }
         Entry::Same(creation) => creation,
@@ -63,7 +65,6 @@ fn check(core: &Core, spec: &PodSpec) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Creates the pod and tells all who wait.
 /// Processes, IPC objects and message queues of the host belong to users that the pod's user namespace does not know. Its
 /// network can be the host's.
 fn check_user_namespace(core: &Core, spec: &PodSpec) -> Result<(), Failure> {
@@ -80,8 +81,9 @@ fn check_user_namespace(core: &Core, spec: &PodSpec) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn create(core: Arc<Core>, creation: Arc<Creation<PodSpec, PodId>>) {
-    let cgroup = pod_cgroup(&core, &creation.spec, &creation.id);
+/// Creates the pod and tells all who wait.
+async fn create(core: Arc<Core>, creation: Arc<Creation<PodSpec, PodId>>, cgroup_parent: Parent) {
+    let cgroup = cgroup_parent.group(&core.settings.cgroup_root, &creation.id);
     let pod = Pod::new(creation.id.clone(), creation.spec.clone(), cgroup);
     core.pods.insert(pod.id.clone(), pod.clone());
     let building = pod.lane.write().await;
@@ -145,15 +147,6 @@ async fn connect(
     Ok(attached.map_err(|failure| failure.context("connecting the pod's network"))?.addresses)
 }
 
-/// The pod's own control group: the kubelet's, or one under our root.
-fn pod_cgroup(core: &Core, spec: &PodSpec, id: &PodId) -> String {
-    match spec.cgroup_parent.trim_end_matches('/') {
-        "" => format!("{}/{id}", core.settings.cgroup_root),
-        parent if parent.starts_with('/') => parent.to_owned(),
-        parent => format!("/{parent}"),
-    }
-}
-
 fn pod_plan(core: &Core, spec: &PodSpec) -> PodPlan {
     let share = |mode: &NamespaceMode| if *mode == NamespaceMode::Node { Share::Host } else { Share::New };
     let network = share(&spec.namespaces.network);
@@ -161,10 +154,18 @@ fn pod_plan(core: &Core, spec: &PodSpec) -> PodPlan {
         network,
         ipc: share(&spec.namespaces.ipc),
         uts: network,
-        user: spec.namespaces.user.as_ref().map(id_mapping),
         pid: match spec.namespaces.pid {
             NamespaceMode::Pod => PidShare::Pod,
             NamespaceMode::Node => PidShare::Host,
+            NamespaceMode::Container | NamespaceMode::Target(_) => PidShare::Container,
+        },
+        hostname: hostname(core, spec).to_owned(),
+        sysctls: sysctls(spec, network),
+        shm_size_bytes: limits::POD_SHM_BYTES,
+        user: spec.namespaces.user.as_ref().map(id_mapping),
+    }
+}
+
 fn id_mapping(user: &UserNamespace) -> plan::IdMapping {
     let range = |mapping: &IdMapping| plan::IdRange {
         inside: mapping.container_id,
@@ -172,14 +173,6 @@ fn id_mapping(user: &UserNamespace) -> plan::IdMapping {
         length: mapping.length,
     };
     plan::IdMapping { uids: user.uids.iter().map(range).collect(), gids: user.gids.iter().map(range).collect() }
-}
-
-            NamespaceMode::Container | NamespaceMode::Target(_) => PidShare::Container,
-        },
-        hostname: hostname(core, spec).to_owned(),
-        sysctls: sysctls(spec, network),
-        shm_size_bytes: limits::POD_SHM_BYTES,
-    }
 }
 
 /// The name that the pod's processes see.

@@ -12,7 +12,7 @@ use cradle_shim::protocol::Request;
 use crate::container::Container;
 use crate::engine::Core;
 use crate::pod::Pod;
-use crate::{limits, request};
+use crate::{limits, pod_cgroup, request};
 
 /// Ends the shim and with it every process of the pod; what it told last has been dealt with when this returns.
 pub(crate) async fn end_shim(pod: &Pod) -> Result<(), Failure> {
@@ -97,7 +97,7 @@ pub(crate) async fn pod(core: &Core, pod: &Pod) -> Result<(), Failure> {
         errors.take(removed);
     }
     errors.take(network(core, pod).await);
-    if pod.cgroup.starts_with(&format!("{}/", core.settings.cgroup_root)) {
+    if pod_cgroup::is_ours(&pod.cgroup, &pod.id) {
         errors.take(remove_group(core, pod.cgroup.clone()).await);
     }
     if errors.is_empty() {

@@ -168,6 +168,12 @@ impl Layout {
         matches!(self, Layout::V2 { .. })
     }
 
+    /// Whether systemd keeps the groups of this machine (sd_booted(3)): others then ask it for theirs. On v1 it keeps only
+    /// a tree of its own in good order.
+    pub fn is_kept_by_systemd(&self) -> bool {
+        self.is_v2() && Path::new("/run/systemd/system").is_dir()
+    }
+
     /// Every tree that a group lies in.
     pub fn hierarchies(&self) -> &[Hierarchy] {
         match self {
