@@ -145,7 +145,11 @@ pub const KEYS: &[Key] = &[
     key!("network.masquerade", network.masquerade, "Hide pods' addresses from the world outside"),
     key!("streaming.address", streaming.address, "Address on which clients get exec, attach and port-forward"),
     key!("streaming.port", streaming.port, "Port for that; 0: one that is free"),
-    key!("streaming.tls_certificate", streaming.tls_certificate, "Certificate in PEM form for TLS, read again when it changes"),
+    key!(
+        "streaming.tls_certificate",
+        streaming.tls_certificate,
+        "Certificate in PEM form for TLS, read again when it changes"
+    ),
     key!("streaming.tls_key", streaming.tls_key, "Its key"),
     key!("streaming.idle_timeout", streaming.idle_timeout, "A session in which nothing moves for so long is ended"),
     key!(

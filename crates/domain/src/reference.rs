@@ -54,7 +54,9 @@ impl Reference {
             None => (rest, None),
         };
         if tag.is_some_and(|tag| !is_tag(tag)) {
-            return Err(bad("a tag has 1 to 128 letters, digits, '_', '.' and '-' and begins with none of the last two"));
+            return Err(bad(
+                "a tag has 1 to 128 letters, digits, '_', '.' and '-' and begins with none of the last two",
+            ));
         }
         let (registry, path) = match name.split_once('/') {
             Some((first, path)) if is_registry(first) => (first, path),
@@ -66,7 +68,9 @@ impl Reference {
             _ => path.to_owned(),
         };
         if path.is_empty() || !repository.split('/').all(is_component) {
-            return Err(bad("a repository has components of lowercase letters and digits, joined by '.', '_', '__' or '-'"));
+            return Err(bad(
+                "a repository has components of lowercase letters and digits, joined by '.', '_', '__' or '-'",
+            ));
         }
         if !is_host(registry) {
             return Err(bad("the registry is not a host name or address with an optional port"));
@@ -145,7 +149,8 @@ fn is_registry(first: &str) -> bool {
 fn is_host(host: &str) -> bool {
     let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, port)) => {
-            return address.parse::<std::net::Ipv6Addr>().is_ok() && (port.is_empty() || is_port(port.strip_prefix(':')));
+            return address.parse::<std::net::Ipv6Addr>().is_ok()
+                && (port.is_empty() || is_port(port.strip_prefix(':')));
         }
         None => host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port))),
     };
@@ -177,7 +182,9 @@ fn is_component(component: &str) -> bool {
     if !alnum(*first) || !alnum(*last) {
         return false;
     }
-    bytes.split(|b| alnum(*b)).all(|joint| matches!(joint, b"" | b"." | b"_" | b"__") || joint.iter().all(|b| *b == b'-'))
+    bytes
+        .split(|b| alnum(*b))
+        .all(|joint| matches!(joint, b"" | b"." | b"_" | b"__") || joint.iter().all(|b| *b == b'-'))
 }
 
 #[cfg(test)]
@@ -206,9 +213,20 @@ mod tests {
 
     #[test]
     fn what_is_no_reference_is_refused() {
-        for bad in
-            ["", ":tag", "nginx:", "NGINX", "a//b", "a/../b", "nginx@sha256:12", "host:port/a", "-x.io/a", "a/-b", "a___b", "x y"]
-        {
+        for bad in [
+            "",
+            ":tag",
+            "nginx:",
+            "NGINX",
+            "a//b",
+            "a/../b",
+            "nginx@sha256:12",
+            "host:port/a",
+            "-x.io/a",
+            "a/-b",
+            "a___b",
+            "x y",
+        ] {
             assert!(Reference::parse(bad).is_err(), "{bad:?}");
         }
         assert!(Reference::parse(&format!("docker.io/{}", "a".repeat(300))).is_err());

@@ -79,9 +79,15 @@ mod tests {
 
     #[test]
     fn names_and_numbers_are_read_and_printed() {
-        for (text, number) in
-            [("SIGTERM", 15), ("term", 15), ("9", 9), ("SIGRTMIN+3", 37), ("RTMAX-14", 50), ("SIGRTMIN", 34), ("IOT", 6)]
-        {
+        for (text, number) in [
+            ("SIGTERM", 15),
+            ("term", 15),
+            ("9", 9),
+            ("SIGRTMIN+3", 37),
+            ("RTMAX-14", 50),
+            ("SIGRTMIN", 34),
+            ("IOT", 6),
+        ] {
             assert_eq!(Signal::parse(text).map(Signal::number), Ok(number), "{text}");
         }
         for bad in ["", "SIG", "0", "65", "SIGFOO", "RTMIN+99"] {

@@ -208,12 +208,7 @@ impl Engine {
     }
 
     /// Starts a command in a running container and gives the ends of its streams.
-    pub async fn exec(
-        &self,
-        id: &str,
-        command: &[String],
-        streams: ExecStreams,
-    ) -> Result<(Exec, ExecEnds), Failure> {
+    pub async fn exec(&self, id: &str, command: &[String], streams: ExecStreams) -> Result<(Exec, ExecEnds), Failure> {
         let container = self.core.container(id)?;
         act::exec::exec(&self.core, container, command, streams).await
     }
@@ -267,7 +262,11 @@ impl Engine {
             network_failure: self.core.ports.network.status().err(),
             pods: pods.len(),
             containers: self.core.containers.all().len(),
-            repairs: pods.iter().flat_map(|pod| pod.view().leftovers.clone()).chain(self.core.repairs.waiting()).collect(),
+            repairs: pods
+                .iter()
+                .flat_map(|pod| pod.view().leftovers.clone())
+                .chain(self.core.repairs.waiting())
+                .collect(),
             damaged: self.core.damaged.read().unwrap_or_else(PoisonError::into_inner).clone(),
             warnings: self.core.settings.facts.warnings.clone(),
         }

@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cradle_domain::lifecycle::pod::{self as lifecycle, PodEvent, PodRequest, PodState};
 use cradle_domain::lifecycle::Admission;
+use cradle_domain::lifecycle::pod::{self as lifecycle, PodEvent, PodRequest, PodState};
 use cradle_domain::{Class, ContainerId, Failure, PodId, Timestamp};
 use cradle_shim::protocol::{ExecId, Exit};
 use tokio::sync::{oneshot, watch};

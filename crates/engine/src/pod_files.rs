@@ -60,7 +60,11 @@ mod tests {
         let addresses = ["10.0.0.2".parse().unwrap()];
         assert!(hosts(&addresses, "web").ends_with("10.0.0.2\tweb\n"));
         assert!(!hosts(&addresses, "").contains("10.0.0.2"));
-        let dns = Dns { servers: vec!["1.1.1.1".into(), "::1".into()], searches: vec!["a".into(), "b".into()], options: vec![] };
+        let dns = Dns {
+            servers: vec!["1.1.1.1".into(), "::1".into()],
+            searches: vec!["a".into(), "b".into()],
+            options: vec![],
+        };
         assert_eq!(resolv_conf(&dns), "search a b\nnameserver 1.1.1.1\nnameserver ::1\n");
     }
 }

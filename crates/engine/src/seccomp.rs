@@ -5,8 +5,8 @@ use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cradle_domain::{Class, Failure};
-use oci_spec::runtime::{Capability, LinuxSeccomp};
 use cradle_executor::seccomp::{self, Architecture, ProfileContext};
+use oci_spec::runtime::{Capability, LinuxSeccomp};
 
 use crate::limits;
 use crate::spec::Profile;

@@ -102,7 +102,13 @@ impl Store {
         self.pods.join(pod.as_str())
     }
 
-    fn write<T: serde::Serialize>(&self, kind: &'static str, folder: &Path, name: &str, record: &T) -> Result<(), Failure> {
+    fn write<T: serde::Serialize>(
+        &self,
+        kind: &'static str,
+        folder: &Path,
+        name: &str,
+        record: &T,
+    ) -> Result<(), Failure> {
         let path = folder.join(name);
         let bytes = form::encode(kind, record).map_err(|source| SaveError::Encode { path: path.clone(), source })?;
         let put = || durable::replace(open_folder(folder)?, name, &bytes, Outlives::Process);

@@ -27,7 +27,8 @@ fn main() -> ExitCode {
 }
 
 fn keep(pod: Pod) -> Result<(), StartupError> {
-    let failed = |source: rustix::io::Errno| StartupError::Kernel { doing: "waiting for events", source: source.into() };
+    let failed =
+        |source: rustix::io::Errno| StartupError::Kernel { doing: "waiting for events", source: source.into() };
     let parts = prepare(pod)?;
     Shim::new(parts).and_then(|mut shim| shim.run()).map_err(failed)
 }

@@ -9,6 +9,7 @@ mod images;
 mod network;
 mod records;
 mod shims;
+mod streams;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -87,6 +88,17 @@ impl World {
     pub fn end_container(&self, container: &ContainerId, code: i32) {
         let mut state = self.state();
         state.shims.values_mut().for_each(|shim| shim.end(container, code));
+    }
+
+    /// Lets a container print; says to how many who are attached.
+    pub fn print(&self, container: &ContainerId, text: &[u8]) -> usize {
+        let mut state = self.state();
+        state.shims.values_mut().map(|shim| shim.streams.print(container, text)).sum()
+    }
+
+    /// Signals that were sent to commands.
+    pub fn signalled(&self) -> Vec<i32> {
+        self.state().shims.values().flat_map(|shim| shim.streams.signalled.clone()).collect()
     }
 
     pub fn inventory(&self) -> Inventory {

@@ -72,7 +72,12 @@ async fn pods(suite: &Suite, node: &Node, client: &Client) {
         ("without_metadata", |pod| pod.metadata = None, Code::InvalidArgument, &["metadata"]),
         ("without_a_name", |pod| pod.metadata.get_or_insert_default().name.clear(), Code::InvalidArgument, &["name"]),
         ("with_a_long_host_name", |pod| pod.hostname = "x".repeat(65), Code::InvalidArgument, &["hostname", "64"]),
-        ("with_a_relative_log_directory", |pod| pod.log_directory = "a/b".into(), Code::InvalidArgument, &["log_directory"]),
+        (
+            "with_a_relative_log_directory",
+            |pod| pod.log_directory = "a/b".into(),
+            Code::InvalidArgument,
+            &["log_directory"],
+        ),
         (
             "with_a_sysctl_that_is_none",
             |pod| drop(linux(pod).sysctls.insert("kernel.no_such_thing".into(), "1".into())),
@@ -99,7 +104,9 @@ async fn pods(suite: &Suite, node: &Node, client: &Client) {
         ),
         (
             "with_a_port_beyond_all",
-            |pod| pod.port_mappings.push(v1::PortMapping { container_port: 80, host_port: 70000, ..Default::default() }),
+            |pod| {
+                pod.port_mappings.push(v1::PortMapping { container_port: 80, host_port: 70000, ..Default::default() })
+            },
             Code::InvalidArgument,
             &["host_port", "70000"],
         ),
@@ -141,23 +148,84 @@ fn user(name: &str) -> impl Fn(&mut v1::ContainerConfig) {
 /// Containers that CreateContainer refuses.
 async fn creations(suite: &Suite, client: &Client, pod: &str, pod_config: &v1::PodSandboxConfig) {
     let cases: [ContainerCase; 17] = [
-        ("of_an_unknown_image", |c| c.image.get_or_insert_default().image = "docker.io/library/none:1".into(), Code::NotFound, &["docker.io/library/none:1", "pull"]),
+        (
+            "of_an_unknown_image",
+            |c| c.image.get_or_insert_default().image = "docker.io/library/none:1".into(),
+            Code::NotFound,
+            &["docker.io/library/none:1", "pull"],
+        ),
         ("without_an_image", |c| c.image = None, Code::InvalidArgument, &["image"]),
         ("without_metadata", |c| c.metadata = None, Code::InvalidArgument, &["metadata"]),
         ("without_a_name", |c| c.metadata.get_or_insert_default().name.clear(), Code::InvalidArgument, &["name"]),
         ("of_an_unknown_user", |c| user("nobody-at-all")(c), Code::InvalidArgument, &["nobody-at-all", "/etc/passwd"]),
-        ("of_a_group_without_a_user", |c| specs::security(c).run_as_group = Some(v1::Int64Value { value: 5 }), Code::InvalidArgument, &["run_as_group"]),
-        ("of_a_negative_user", |c| specs::security(c).run_as_user = Some(v1::Int64Value { value: -1 }), Code::InvalidArgument, &["run_as_user", "-1"]),
+        (
+            "of_a_group_without_a_user",
+            |c| specs::security(c).run_as_group = Some(v1::Int64Value { value: 5 }),
+            Code::InvalidArgument,
+            &["run_as_group"],
+        ),
+        (
+            "of_a_negative_user",
+            |c| specs::security(c).run_as_user = Some(v1::Int64Value { value: -1 }),
+            Code::InvalidArgument,
+            &["run_as_user", "-1"],
+        ),
         ("with_negative_shares", |c| specs::limits(c).cpu_shares = -5, Code::InvalidArgument, &["cpu_shares", "-5"]),
-        ("with_a_score_beyond_all", |c| specs::limits(c).oom_score_adj = 5000, Code::InvalidArgument, &["oom_score_adj", "5000"]),
-        ("with_processors_that_are_no_list", |c| specs::limits(c).cpuset_cpus = "one".into(), Code::InvalidArgument, &["cpuset_cpus", "one"]),
-        ("with_an_unknown_capability", |c| specs::security(c).capabilities.get_or_insert_default().add_capabilities.push("FLY".into()), Code::InvalidArgument, &["FLY"]),
-        ("with_a_relative_mount", |c| specs::mount(c, "relative".as_ref(), "/mnt"), Code::InvalidArgument, &["host_path", "relative"]),
-        ("with_a_missing_device", |c| c.devices.push(v1::Device { host_path: "/dev/no-such".into(), container_path: "/dev/x".into(), permissions: "rw".into() }), Code::InvalidArgument, &["/dev/no-such"]),
-        ("with_a_missing_seccomp_profile", |c| specs::security(c).seccomp = Some(v1::SecurityProfile { profile_type: v1::security_profile::ProfileType::Localhost.into(), localhost_ref: "/no/such.json".into() }), Code::InvalidArgument, &["/no/such.json"]),
+        (
+            "with_a_score_beyond_all",
+            |c| specs::limits(c).oom_score_adj = 5000,
+            Code::InvalidArgument,
+            &["oom_score_adj", "5000"],
+        ),
+        (
+            "with_processors_that_are_no_list",
+            |c| specs::limits(c).cpuset_cpus = "one".into(),
+            Code::InvalidArgument,
+            &["cpuset_cpus", "one"],
+        ),
+        (
+            "with_an_unknown_capability",
+            |c| specs::security(c).capabilities.get_or_insert_default().add_capabilities.push("FLY".into()),
+            Code::InvalidArgument,
+            &["FLY"],
+        ),
+        (
+            "with_a_relative_mount",
+            |c| specs::mount(c, "relative".as_ref(), "/mnt"),
+            Code::InvalidArgument,
+            &["host_path", "relative"],
+        ),
+        (
+            "with_a_missing_device",
+            |c| {
+                c.devices.push(v1::Device {
+                    host_path: "/dev/no-such".into(),
+                    container_path: "/dev/x".into(),
+                    permissions: "rw".into(),
+                })
+            },
+            Code::InvalidArgument,
+            &["/dev/no-such"],
+        ),
+        (
+            "with_a_missing_seccomp_profile",
+            |c| {
+                specs::security(c).seccomp = Some(v1::SecurityProfile {
+                    profile_type: v1::security_profile::ProfileType::Localhost.into(),
+                    localhost_ref: "/no/such.json".into(),
+                })
+            },
+            Code::InvalidArgument,
+            &["/no/such.json"],
+        ),
         ("with_a_log_that_climbs", |c| c.log_path = "../../x.log".into(), Code::InvalidArgument, &["../../x.log"]),
         ("with_a_zero_in_an_argument", |c| c.args.push("a\0b".into()), Code::InvalidArgument, &["args"]),
-        ("with_an_unknown_cdi_device", |c| c.cdi_devices.push(v1::CdiDevice { name: "vendor.example/class=none".into() }), Code::Unimplemented, &["vendor.example/class=none"]),
+        (
+            "with_an_unknown_cdi_device",
+            |c| c.cdi_devices.push(v1::CdiDevice { name: "vendor.example/class=none".into() }),
+            Code::Unimplemented,
+            &["vendor.example/class=none"],
+        ),
     ];
     for (name, change, wanted, words) in cases {
         let mut config = specs::container("refused", BUSYBOX, &OBEDIENT);
@@ -177,17 +245,75 @@ async fn creations(suite: &Suite, client: &Client, pod: &str, pod_config: &v1::P
 /// Containers that turn out to be impossible when they are made or started; either of the two may tell.
 async fn starts(suite: &Suite, client: &Client, pod: &str, pod_config: &v1::PodSandboxConfig) {
     let cases: [ContainerCase; 11] = [
-        ("an_unknown_command", |c| c.command = vec!["/no/such/program".into()], Code::InvalidArgument, &["/no/such/program"]),
-        ("a_command_that_is_not_in_the_path", |c| c.command = vec!["no-such-program".into()], Code::InvalidArgument, &["no-such-program", "PATH"]),
-        ("a_command_that_is_a_folder", |c| c.command = vec!["/etc".into()], Code::InvalidArgument, &["/etc", "directory"]),
-        ("a_command_that_is_no_program", |c| c.command = vec!["/etc/passwd".into()], Code::InvalidArgument, &["/etc/passwd", "permission denied"]),
-        ("a_missing_mount_source", |c| specs::mount(c, "/no/such/source".as_ref(), "/mnt"), Code::InvalidArgument, &["/no/such/source"]),
-        ("a_folder_on_a_file", |c| specs::mount(c, "/etc".as_ref(), "/etc/passwd"), Code::InvalidArgument, &["/etc/passwd"]),
-        ("processors_that_are_not_there", |c| specs::limits(c).cpuset_cpus = "900-901".into(), Code::InvalidArgument, &["cpuset", "900-901"]),
-        ("a_quota_that_is_too_small", |c| (specs::limits(c).cpu_quota, specs::limits(c).cpu_period) = (1, 100_000), Code::InvalidArgument, &["cpu", "1"]),
-        ("a_period_that_is_too_long", |c| specs::limits(c).cpu_period = 90_000_000, Code::InvalidArgument, &["90000000"]),
-        ("swap_below_memory", |c| (specs::limits(c).memory_limit_in_bytes, specs::limits(c).memory_swap_limit_in_bytes) = (64 << 20, 32 << 20), Code::InvalidArgument, &["swap"]),
-        ("a_working_directory_that_is_a_file", |c| c.working_dir = "/etc/passwd".into(), Code::InvalidArgument, &["/etc/passwd"]),
+        (
+            "an_unknown_command",
+            |c| c.command = vec!["/no/such/program".into()],
+            Code::InvalidArgument,
+            &["/no/such/program"],
+        ),
+        (
+            "a_command_that_is_not_in_the_path",
+            |c| c.command = vec!["no-such-program".into()],
+            Code::InvalidArgument,
+            &["no-such-program", "PATH"],
+        ),
+        (
+            "a_command_that_is_a_folder",
+            |c| c.command = vec!["/etc".into()],
+            Code::InvalidArgument,
+            &["/etc", "directory"],
+        ),
+        (
+            "a_command_that_is_no_program",
+            |c| c.command = vec!["/etc/passwd".into()],
+            Code::InvalidArgument,
+            &["/etc/passwd", "permission denied"],
+        ),
+        (
+            "a_missing_mount_source",
+            |c| specs::mount(c, "/no/such/source".as_ref(), "/mnt"),
+            Code::InvalidArgument,
+            &["/no/such/source"],
+        ),
+        (
+            "a_folder_on_a_file",
+            |c| specs::mount(c, "/etc".as_ref(), "/etc/passwd"),
+            Code::InvalidArgument,
+            &["/etc/passwd"],
+        ),
+        (
+            "processors_that_are_not_there",
+            |c| specs::limits(c).cpuset_cpus = "900-901".into(),
+            Code::InvalidArgument,
+            &["cpuset", "900-901"],
+        ),
+        (
+            "a_quota_that_is_too_small",
+            |c| (specs::limits(c).cpu_quota, specs::limits(c).cpu_period) = (1, 100_000),
+            Code::InvalidArgument,
+            &["cpu", "1"],
+        ),
+        (
+            "a_period_that_is_too_long",
+            |c| specs::limits(c).cpu_period = 90_000_000,
+            Code::InvalidArgument,
+            &["90000000"],
+        ),
+        (
+            "swap_below_memory",
+            |c| {
+                (specs::limits(c).memory_limit_in_bytes, specs::limits(c).memory_swap_limit_in_bytes) =
+                    (64 << 20, 32 << 20)
+            },
+            Code::InvalidArgument,
+            &["swap"],
+        ),
+        (
+            "a_working_directory_that_is_a_file",
+            |c| c.working_dir = "/etc/passwd".into(),
+            Code::InvalidArgument,
+            &["/etc/passwd"],
+        ),
     ];
     for (name, change, wanted, words) in cases {
         let mut config = specs::container("impossible", BUSYBOX, &OBEDIENT);
@@ -201,7 +327,8 @@ async fn starts(suite: &Suite, client: &Client, pod: &str, pod_config: &v1::PodS
         refused(suite, &format!("{name}_is_refused"), &started, wanted, words);
         let status = client.container_status(&id).await.unwrap_or_default();
         let told = status.state() == v1::ContainerState::ContainerExited && status.exit_code != 0;
-        let seen = format!("{} {} {:?} {:?}", status.state().as_str_name(), status.exit_code, status.reason, status.message);
+        let seen =
+            format!("{} {} {:?} {:?}", status.state().as_str_name(), status.exit_code, status.reason, status.message);
         let told = told && words.iter().all(|word| status.message.contains(word)) && !status.reason.is_empty();
         suite.holds(&format!("{name}_is_told_by_its_status"), told, seen);
         let removed = client.remove(&id).await;

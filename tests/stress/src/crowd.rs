@@ -72,7 +72,12 @@ async fn each<T: 'static, R: 'static, F: Future<Output = Answer<R>>>(
     Ok(done)
 }
 
-async fn start(suite: &Suite, node: &Node, clients: &[Client], numbers: std::ops::Range<usize>) -> Result<Vec<Running>> {
+async fn start(
+    suite: &Suite,
+    node: &Node,
+    clients: &[Client],
+    numbers: std::ops::Range<usize>,
+) -> Result<Vec<Running>> {
     let begun = Instant::now();
     let (first, last) = (numbers.start, numbers.end);
     let items: Vec<_> = numbers.map(|number| (node.home().clone(), number)).collect();

@@ -170,7 +170,10 @@ struct Group(PathBuf);
 impl Group {
     fn make(name: &str) -> Result<Self> {
         let root = [Path::new("/sys/fs/cgroup/pids"), Path::new("/sys/fs/cgroup")];
-        let root = root.into_iter().find(|root| root.join("cgroup.procs").exists()).context("no control group for processes")?;
+        let root = root
+            .into_iter()
+            .find(|root| root.join("cgroup.procs").exists())
+            .context("no control group for processes")?;
         let path = root.join(name);
         fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
         Ok(Group(path))

@@ -131,7 +131,10 @@ async fn given_up(suite: &Suite, node: &Node, client: &Client) -> Result<()> {
             let container = specs::container("c", BUSYBOX, &STUBBORN);
             let early_container = hasty.create(&pod, &container, &config).await;
             let id = client.create(&pod, &container, &config).await?;
-            ensure!(early_container.as_ref().map_or(true, |early| *early == id), "first {early_container:?}, then {id}");
+            ensure!(
+                early_container.as_ref().map_or(true, |early| *early == id),
+                "first {early_container:?}, then {id}"
+            );
             late += usize::from(early.is_err()) + usize::from(early_container.is_err());
             // Whoever gives up starting it or stopping it finds it done.
             let _ = hasty.start(&id).await;
@@ -203,10 +206,9 @@ async fn one(client: &Client, ids: &(String, String), ask: Ask) -> Result<()> {
     };
     match ask {
         // One that its pod's end overtakes finds the shim gone.
-        Ask::Start => allowed(
-            client.start(container).await,
-            &[Code::FailedPrecondition, Code::NotFound, Code::Unavailable],
-        ),
+        Ask::Start => {
+            allowed(client.start(container).await, &[Code::FailedPrecondition, Code::NotFound, Code::Unavailable])
+        }
         // An exec that is cut off by the end of its container has been killed, or its shim is gone.
         Ask::Exec => allowed(
             client.exec(container, &["true"], 20).await.map(drop),

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::lives::{Effort, Liver, Patience};
 use crate::node::{Home, Node};
+use crate::specs::HTTPD;
 use crate::suite::Suite;
 
 const CLIENTS: usize = 16;
@@ -30,6 +31,10 @@ pub async fn run(suite: &Suite) -> Result<()> {
         let mut liver = Liver::new(home.client(), random, PATIENCE);
         lives.spawn_local(async move { one_after_another(&mut liver, &home, number, &stop).await });
     }
+    let images = {
+        let (stop, mut liver) = (stop.clone(), Liver::new(home.client(), suite.random(), PATIENCE));
+        tokio::task::spawn_local(async move { images(&mut liver, &stop).await })
+    };
     let deaths = kill(suite, &mut node).await;
     stop.set(true);
     let deaths = suite.pass("the_daemon_comes_back_every_time", deaths)?;
@@ -52,6 +57,8 @@ pub async fn run(suite: &Suite) -> Result<()> {
     let seen = format!("{} clients gave up: {}", broken.len(), broken.join("; "));
     suite.holds("every_life_completes_while_the_daemon_is_killed", broken.is_empty(), seen);
     suite.holds("lives_were_led_and_daemons_killed", lived >= CLIENTS && deaths > 10, format!("{lived} and {deaths}"));
+    let images = suite.pass("an_image_comes_and_goes_while_the_daemon_is_killed", images.await?)?;
+    println!("# {images} pulls and removals of an image");
     let client = node.client();
     let left = (client.pods().await?.len(), client.containers().await?.len());
     suite.holds("no_pod_is_left", left == (0, 0), format!("{left:?}"));
@@ -74,6 +81,17 @@ async fn one_after_another(
         count += 1;
     }
     Ok((count, effort))
+}
+
+async fn images(liver: &mut Liver, stop: &Cell<bool>) -> Result<usize> {
+    let mut count = 0;
+    while !stop.get() {
+        liver.pull_and_remove(HTTPD).await?;
+        count += 1;
+    }
+    // A layer whose image was removed just before a death is kept for a while, for the next try of a pull.
+    liver.pull_and_remove(HTTPD).await?;
+    Ok(count)
 }
 
 /// Kills and starts the daemon until the time is over; tells how often.

@@ -152,10 +152,13 @@ async fn logs(suite: &Suite, node: &Node, client: &Client) -> Result<()> {
     let seen = (status.exit_code, status.reason.as_str());
     suite.holds("its_code_is_its_own", seen == (3, "Error"), format!("{seen:?}"));
     let log = fs::read_to_string(node.logs().join("logs/c.log"))?;
-    let lines: Vec<(&str, &str, &str)> = log.lines().filter_map(|line| {
-        let fields: Vec<&str> = line.splitn(4, ' ').collect();
-        if let [_, stream, tag, text] = fields[..] { Some((stream, tag, text)) } else { None }
-    }).collect();
+    let lines: Vec<(&str, &str, &str)> = log
+        .lines()
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.splitn(4, ' ').collect();
+            if let [_, stream, tag, text] = fields[..] { Some((stream, tag, text)) } else { None }
+        })
+        .collect();
     suite.holds("every_line_is_of_the_cri", lines.len() == log.lines().count(), log.len());
     let texts: Vec<&str> = lines.iter().map(|line| line.2).collect();
     let wanted: Vec<String> = (0..20).flat_map(|i| [format!("out {i}"), format!("err {i}")]).collect();

@@ -65,6 +65,18 @@ impl Liver {
         Ok(self.effort)
     }
 
+    /// An image comes and goes.
+    pub async fn pull_and_remove(&mut self, image: &str) -> Result<Effort> {
+        self.effort = Effort::default();
+        let id = self.again("PullImage", async |client| client.pull(image).await).await?;
+        let images = self.again("ListImages", async |client| client.images().await).await?;
+        if !images.iter().any(|image| image.id == id) {
+            bail!("after PullImage {id} is not there");
+        }
+        self.again("RemoveImage", async |client| client.remove_image(image).await).await?;
+        Ok(self.effort)
+    }
+
     async fn live_as(&mut self, home: &Home, name: &str) -> Result<()> {
         let mut config = if self.random.once_in(2) { specs::pod(home, name) } else { specs::host_pod(home, name) };
         let shared = self.random.once_in(4);

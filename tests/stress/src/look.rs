@@ -112,6 +112,17 @@ fn folders(path: &Path, found: &mut Vec<PathBuf>) {
     found.push(path.to_owned());
 }
 
+/// Removes the bridge and the tables of a node that is gone; what of them was left too long has been told.
+pub fn remove_network(name: &str) {
+    for table in tables(name).unwrap_or_default() {
+        let words = table.split(' ').skip(2);
+        let _ = Command::new("nft").args(["delete", "table"]).args(words).status();
+    }
+    if Path::new("/sys/class/net").join(name).exists() {
+        let _ = Command::new("ip").args(["link", "delete", name]).status();
+    }
+}
+
 /// Removes the control groups of a node that is gone.
 pub fn remove_cgroups(name: &str) {
     for hierarchy in hierarchies() {

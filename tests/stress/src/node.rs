@@ -7,11 +7,12 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::client::Client;
-use crate::processes;
+use crate::processes::signal;
 use crate::until::until;
+use crate::{look, processes};
 
 const START: Duration = Duration::from_secs(10);
 const END: Duration = Duration::from_secs(10);
@@ -157,9 +158,9 @@ impl Node {
         }
     }
 
-    /// The daemon's process, if it was started.
+    /// The daemon's process in /proc, if it was started.
     pub fn pid(&self) -> Result<u32> {
-        self.process.as_ref().map(Child::id).context("the daemon is not running")
+        processes::child(self.process.as_ref().context("the daemon is not running")?.id())
     }
 
     /// Starts the daemon without waiting for it.
@@ -214,10 +215,8 @@ impl Node {
     pub async fn terminate(&mut self) -> Result<(ExitStatus, Duration)> {
         let mut process = self.process.take().context("the daemon is not running")?;
         let begun = Instant::now();
-        signal(process.id(), Signal::TERM)?;
-        let ended = until(END, "the end of the daemon", async || {
-            process.try_wait()?.context("it runs")
-        });
+        signal(processes::child(process.id())?, Signal::TERM)?;
+        let ended = until(END, "the end of the daemon", async || process.try_wait()?.context("it runs"));
         let status = ended.await;
         if status.is_err() {
             process.kill()?;
@@ -249,19 +248,13 @@ impl Node {
     }
 }
 
-/// Whatever way a suite ends, nothing of it runs on. What it left of other kinds was told by its look at the machine;
-/// links, mounts and files are removed by the script that made the place.
+/// Whatever way a suite ends, nothing of it goes on; files are removed by the script that made the place.
 impl Drop for Node {
     fn drop(&mut self) {
         if let Err(error) = self.clean_up() {
             println!("# cleaning up: {error:#}");
         }
-        crate::look::remove_cgroups(&self.home.bridge);
+        look::remove_cgroups(self.name());
+        look::remove_network(self.name());
     }
-}
-
-/// Sends a signal to a process.
-pub fn signal(pid: u32, signal: Signal) -> Result<()> {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("no process id")?;
-    kill_process(pid, signal).with_context(|| format!("signalling process {pid:?}"))
 }

@@ -1,12 +1,14 @@
 //! Processes as /proc shows them. This program adopts orphans: whatever daemons and shims leave when they are killed is a
 //! descendant of it, and reaped by it as the machine's init would.
+//!
+//! In a PID namespace whose /proc is that of the machine, a process has two numbers: one there, one for system calls.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, WaitOptions, set_child_subreaper, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreaper, waitpid};
 
 /// Children that this program waits for itself.
 static OWN: Mutex<Option<HashSet<u32>>> = Mutex::new(None);
@@ -14,7 +16,10 @@ static OWN: Mutex<Option<HashSet<u32>>> = Mutex::new(None);
 /// One process.
 #[derive(Debug, Clone)]
 pub struct Process {
+    /// Its number in /proc.
     pub pid: u32,
+    /// Its number for this process's system calls.
+    number: u32,
     pub parent: u32,
     state: char,
     pub name: String,
@@ -65,7 +70,35 @@ fn read(pid: u32) -> Option<Process> {
     let words: Vec<_> = line.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
     let command = words.join(" ").trim_end().to_owned();
     let command = if command.is_empty() { format!("[{name}]") } else { command };
-    Some(Process { pid, parent, state, name: name.to_owned(), command })
+    let number = if in_namespace() { *numbers(&pid.to_string())?.get(depth() - 1)? } else { pid };
+    Some(Process { pid, number, parent, state, name: name.to_owned(), command })
+}
+
+/// A process's numbers in the namespaces from that of /proc to its own (proc_pid_status(5), NSpid).
+fn numbers(process: &str) -> Option<Vec<u32>> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    Some(line.split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect())
+}
+
+/// How many PID namespaces this process is in, from that of /proc on.
+fn depth() -> usize {
+    static DEPTH: OnceLock<usize> = OnceLock::new();
+    *DEPTH.get_or_init(|| numbers("self").map_or(1, |numbers| numbers.len().max(1)))
+}
+
+fn in_namespace() -> bool {
+    depth() > 1
+}
+
+/// The number in /proc of a child of this process.
+pub fn child(number: u32) -> Result<u32> {
+    if !in_namespace() {
+        return Ok(number);
+    }
+    let own = self_pid()?;
+    let found = all()?.into_iter().find(|process| process.parent == own && process.number == number);
+    Ok(found.with_context(|| format!("there is no child {number}"))?.pid)
 }
 
 /// This process's own number in /proc, which may be that of another PID namespace.
@@ -85,7 +118,7 @@ pub fn descendants() -> Result<Vec<Process>> {
     while let Some(parent) = waiting.pop() {
         for child in children.get(&parent).into_iter().flatten() {
             waiting.push(child.pid);
-            if !is_own(child.pid) {
+            if !is_own(child.number) {
                 found.push(Process::clone(child));
             }
         }
@@ -96,13 +129,22 @@ pub fn descendants() -> Result<Vec<Process>> {
 /// Reaps orphans that this process has adopted.
 pub fn reap_adopted() -> Result<()> {
     let own = self_pid()?;
-    for process in all()?.into_iter().filter(|process| process.parent == own && process.is_dead() && !is_own(process.pid)) {
-        if let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) {
-            // Not there any more, or known to this namespace by another number: then its init reaps it.
+    for process in all()?.into_iter().filter(|process| process.parent == own && process.is_dead()) {
+        if let Some(pid) =
+            i32::try_from(process.number).ok().and_then(Pid::from_raw).filter(|_| !is_own(process.number))
+        {
+            // It may have been reaped meanwhile.
             let _ = waitpid(Some(pid), WaitOptions::NOHANG);
         }
     }
     Ok(())
+}
+
+/// Sends a signal to a process.
+pub fn signal(process: u32, signal: Signal) -> Result<()> {
+    let process = read(process).with_context(|| format!("there is no process {process}"))?;
+    let number = i32::try_from(process.number).ok().and_then(Pid::from_raw).context("no process id")?;
+    kill_process(number, signal).with_context(|| format!("signalling {}", process.command))
 }
 
 /// Whether the process lives.

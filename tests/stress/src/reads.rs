@@ -23,10 +23,8 @@ struct Form {
     bound: Duration,
 }
 
-const SHORT: Form =
-    Form { resting: 20, changing: 10, time: Duration::from_secs(5), bound: Duration::from_millis(50) };
-const LONG: Form =
-    Form { resting: 100, changing: 50, time: Duration::from_secs(60), bound: Duration::from_millis(5) };
+const SHORT: Form = Form { resting: 20, changing: 10, time: Duration::from_secs(5), bound: Duration::from_millis(50) };
+const LONG: Form = Form { resting: 100, changing: 50, time: Duration::from_secs(60), bound: Duration::from_millis(5) };
 
 /// Clients that wait as long as it takes.
 const PATIENCE: Patience = Patience { first_ms: (60_000, 60_001), hopeless_once_in: u64::MAX };

@@ -11,7 +11,8 @@ use v1::{ContainerState, PodSandboxState};
 
 use crate::client::{Client, code, said};
 use crate::look::{self, Look};
-use crate::node::{Node, signal};
+use crate::node::Node;
+use crate::processes::signal;
 use crate::running::Running;
 use crate::specs::{self, BUSYBOX, HTTPD, STUBBORN};
 use crate::suite::Suite;
@@ -139,7 +140,11 @@ async fn terminated(suite: &Suite, node: &mut Node, pods: &Pods) -> Result<()> {
     .await?;
     let (status, took) = node.terminate().await?;
     println!("# from SIGTERM to the daemon's end with a request in flight: {took:?}");
-    suite.holds("sigterm_ends_the_daemon_within_5_s", took < END_BOUND && status.success(), format!("{status} {took:?}"));
+    suite.holds(
+        "sigterm_ends_the_daemon_within_5_s",
+        took < END_BOUND && status.success(),
+        format!("{status} {took:?}"),
+    );
     suite.holds("its_socket_is_gone", !node.socket().exists(), node.socket().display());
     exec.await?.err().context("the command was answered by nobody")?;
     suite.pass("pods_go_on_after_sigterm", pods.go_on().await)?;
@@ -188,7 +193,11 @@ async fn shim_killed(suite: &Suite, node: &mut Node, pods: &Pods) -> Result<()> 
         });
         suite.pass(&format!("its_containers_are_killed_{name}"), ended.await)?;
         let exec = client.exec(&lost.container, &["true"], 5).await;
-        suite.holds(&format!("it_takes_no_commands_{name}"), code(&exec) == tonic::Code::FailedPrecondition, said(&exec));
+        suite.holds(
+            &format!("it_takes_no_commands_{name}"),
+            code(&exec) == tonic::Code::FailedPrecondition,
+            said(&exec),
+        );
         let next = client.run_pod(&specs::next_attempt(&config)).await;
         let next = suite.pass(&format!("its_pod_is_recreated_{name}"), next)?;
         suite.pass(&format!("its_pod_is_stopped_{name}"), client.stop_pod(&lost.pod).await)?;
@@ -226,7 +235,11 @@ async fn damaged(suite: &Suite, node: &mut Node) -> Result<()> {
     let told = info.contains(&pod.pod) && info.contains(&part.container);
     suite.holds("and_told_by_status", told, info);
     let listed: Vec<String> = client.pods().await?.into_iter().map(|pod| pod.id).collect();
-    suite.holds("a_pod_without_a_record_is_not_there", listed.len() == 2 && !listed.contains(&pod.pod), format!("{listed:?}"));
+    suite.holds(
+        "a_pod_without_a_record_is_not_there",
+        listed.len() == 2 && !listed.contains(&pod.pod),
+        format!("{listed:?}"),
+    );
     let status = client.container_status(&part.container).await;
     suite.holds("nor_is_a_container", code(&status) == tonic::Code::NotFound, said(&status));
     let ended = until(SOON, "the end of what has no record", async || {

@@ -22,12 +22,7 @@ pub struct Running {
 
 impl Running {
     /// A pod with a network of its own.
-    pub async fn begin(
-        home: &Home,
-        client: &Client,
-        name: &str,
-        container: &v1::ContainerConfig,
-    ) -> Answer<Self> {
+    pub async fn begin(home: &Home, client: &Client, name: &str, container: &v1::ContainerConfig) -> Answer<Self> {
         Self::begin_in(client, &specs::pod(home, name), container).await
     }
 

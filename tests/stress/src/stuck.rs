@@ -103,14 +103,11 @@ async fn quick<T>(what: &str, ask: impl Future<Output = Answer<T>>) -> Result<T>
     Ok(answer.with_context(|| format!("{what}: no answer within {QUICK:?}"))??)
 }
 
-async fn others_go_on(
-    suite: &Suite,
-    node: &Node,
-    client: &Client,
-    neighbour: &str,
-    other: &Running,
-) -> Result<()> {
-    let _ = suite.pass("lists_are_answered", quick("lists", async { Ok((client.pods().await?, client.containers().await?)) }).await);
+async fn others_go_on(suite: &Suite, node: &Node, client: &Client, neighbour: &str, other: &Running) -> Result<()> {
+    let _ = suite.pass(
+        "lists_are_answered",
+        quick("lists", async { Ok((client.pods().await?, client.containers().await?)) }).await,
+    );
     let _ = suite.pass("status_is_answered", quick("status", client.status()).await);
     let _ = suite.pass("a_neighbour_in_the_pod_executes", quick("exec", client.exec(neighbour, &["true"], 20)).await);
     let _ = suite.pass("other_pods_execute", quick("exec", client.exec(&other.container, &["true"], 20)).await);

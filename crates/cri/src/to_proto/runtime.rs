@@ -28,8 +28,5 @@ pub fn runtime_handlers(facts: &Facts) -> Vec<v1::RuntimeHandler> {
 }
 
 pub fn runtime_features(facts: &Facts) -> v1::RuntimeFeatures {
-    v1::RuntimeFeatures {
-        supplemental_groups_policy: true,
-        user_namespaces_host_network: facts.user_namespaces,
-    }
+    v1::RuntimeFeatures { supplemental_groups_policy: true, user_namespaces_host_network: facts.user_namespaces }
 }

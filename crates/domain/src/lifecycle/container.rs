@@ -47,7 +47,7 @@ pub enum ContainerEvent {
 /// May `request` be done in `state`?
 pub fn admit(state: ContainerState, request: ContainerRequest) -> Admission {
     use Admission::{Accept, Already, Refused};
-    use ContainerRequest::{Exec, ReopenLog, Remove, Start, Stop, UpdateResources};
+    use ContainerRequest::{Exec, Remove, ReopenLog, Start, Stop, UpdateResources};
     match (state, request) {
         (ContainerState::Created, Start | Remove | UpdateResources) => Accept,
         // Kubernetes calls a container that never ran stopped as soon as it asks for it.
@@ -80,10 +80,9 @@ pub fn observe(state: ContainerState, event: ContainerEvent) -> ContainerState {
         (ContainerState::Starting, ContainerEvent::StartBegun) => ContainerState::Starting,
         (ContainerState::Running, ContainerEvent::Exited) => ContainerState::Exited,
         (ContainerState::Running, ContainerEvent::StartBegun | ContainerEvent::Started) => ContainerState::Running,
-        (
-            ContainerState::Exited,
-            ContainerEvent::StartBegun | ContainerEvent::Started | ContainerEvent::Exited,
-        ) => ContainerState::Exited,
+        (ContainerState::Exited, ContainerEvent::StartBegun | ContainerEvent::Started | ContainerEvent::Exited) => {
+            ContainerState::Exited
+        }
         (
             ContainerState::Created | ContainerState::Starting | ContainerState::Running | ContainerState::Exited,
             ContainerEvent::RemovalBegun,

@@ -38,7 +38,8 @@ pub(crate) async fn create_container(
 async fn create(core: Arc<Core>, pod: Arc<Pod>, creation: Arc<Creation<ContainerSpec, ContainerId>>) {
     let shared = pod.lane.read().await;
     let build = request::spawn(build(core.clone(), pod.clone(), creation.clone()));
-    let built = build.await.unwrap_or_else(|error| Err(Failure::new(Class::Bug, format!("the work panicked: {error}"))));
+    let built =
+        build.await.unwrap_or_else(|error| Err(Failure::new(Class::Bug, format!("the work panicked: {error}"))));
     drop(shared);
     if built.is_err() {
         pod.creations.forget(&ContainerKey::of(&creation.spec), &creation.id);
@@ -73,9 +74,7 @@ async fn build(
     let prepared = core.ports.images.prepare(&creation.id, &image.id, pod.user_namespace()).await;
     let made = prepared.map(|root| (Container::restore(record.clone(), root.upper.clone()), root));
     let planned = match made {
-        Ok((container, root)) => {
-            start_container::plan(&core, &pod, &container, root).await.map(|_| container)
-        }
+        Ok((container, root)) => start_container::plan(&core, &pod, &container, root).await.map(|_| container),
         Err(failure) => Err(failure),
     };
     match planned {

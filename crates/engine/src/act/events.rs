@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use cradle_domain::{Failure, Timestamp};
 use cradle_domain::lifecycle::container::ContainerState;
 use cradle_domain::lifecycle::pod::PodEvent;
+use cradle_domain::{Failure, Timestamp};
 use cradle_executor::cgroup::Cgroup;
 use cradle_shim::protocol::{Event, Exit};
 use tokio::sync::mpsc;

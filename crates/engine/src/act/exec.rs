@@ -32,7 +32,11 @@ pub enum ExecStreams {
 /// Our ends of what a command is connected to. They block.
 #[derive(Debug)]
 pub enum ExecEnds {
-    Pipes { stdin: Option<OwnedFd>, stdout: Option<OwnedFd>, stderr: Option<OwnedFd> },
+    Pipes {
+        stdin: Option<OwnedFd>,
+        stdout: Option<OwnedFd>,
+        stderr: Option<OwnedFd>,
+    },
     /// The terminal's master: when its last copy is closed, the terminal hangs up.
     Terminal(OwnedFd),
 }

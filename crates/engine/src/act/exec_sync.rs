@@ -47,9 +47,8 @@ fn open_pipe() -> Result<(pipe::Receiver, OwnedFd), Failure> {
         rustix::io::ioctl_fionbio(&reader, true)?;
         pipe::Receiver::from_owned_fd(reader)
     };
-    let watched = watched().map_err(|error: io::Error| {
-        Failure::new(Class::Exhausted, format!("watching a command's output: {error}"))
-    });
+    let watched = watched()
+        .map_err(|error: io::Error| Failure::new(Class::Exhausted, format!("watching a command's output: {error}")));
     Ok((watched?, writer))
 }
 
@@ -91,7 +90,10 @@ fn lost(running: &Running, timeout: Option<Duration>) -> Failure {
 }
 
 fn timed_out(timeout: Option<Duration>) -> Failure {
-    Failure::new(Class::Deadline, format!("timeout {:?} exceeded, and the command was killed", timeout.unwrap_or_default()))
+    Failure::new(
+        Class::Deadline,
+        format!("timeout {:?} exceeded, and the command was killed", timeout.unwrap_or_default()),
+    )
 }
 
 /// The exit that the shim tells; none when it is gone, or does not tell in time.

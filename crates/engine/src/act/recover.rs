@@ -101,7 +101,8 @@ async fn revive(core: Arc<Core>, pod: Arc<Pod>, rebooted: bool) {
     }
     match verdict(pod.state(), greeted) {
         Verdict::Keep => {
-            let unknown: Vec<_> = shim.into_iter().flatten().filter(|report| pod.container(&report.container).is_none()).collect();
+            let unknown: Vec<_> =
+                shim.into_iter().flatten().filter(|report| pod.container(&report.container).is_none()).collect();
             forget_unknown(&pod, unknown).await;
             for container in pod.containers() {
                 if container.state() == ContainerState::Removing {

@@ -90,7 +90,8 @@ async fn create(core: Arc<Core>, creation: Arc<Creation<PodSpec, PodId>>, cgroup
     // As a task of its own: a panic in it ends this pod alone, and those who wait are told.
     let build = request::spawn(build(core.clone(), pod.clone()));
     let built = build.await.unwrap_or_else(|error| Err(Failure::new(Class::Bug, format!("building the pod: {error}"))));
-    let result = built.map_err(|failure| failure.context(format!("running pod {}/{}", pod.spec.namespace, pod.spec.name)));
+    let result =
+        built.map_err(|failure| failure.context(format!("running pod {}/{}", pod.spec.namespace, pod.spec.name)));
     drop(building);
     if result.is_err() {
         pod.observe(PodEvent::BuildFailed);

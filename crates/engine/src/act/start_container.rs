@@ -65,7 +65,8 @@ pub(crate) async fn explain(core: &Arc<Core>, container: Arc<Container>) -> Resu
         }
         let pod = core.pod_of(&container)?;
         let plan = planned(&core, &pod, &container).await;
-        plan.map(|plan| plan.to_string()).map_err(|failure| failure.context(format!("planning container {}", container.spec.name)))
+        plan.map(|plan| plan.to_string())
+            .map_err(|failure| failure.context(format!("planning container {}", container.spec.name)))
     })
     .await
 }

@@ -60,7 +60,8 @@ mod tests {
 
     #[test]
     fn what_is_not_said_stays() {
-        let present = Resources { cpu_shares: 2, memory_limit_bytes: 64, cpuset_cpus: "0".into(), ..Resources::default() };
+        let present =
+            Resources { cpu_shares: 2, memory_limit_bytes: 64, cpuset_cpus: "0".into(), ..Resources::default() };
         let asked = Resources { memory_limit_bytes: 128, ..Resources::default() };
         let merged = merge(present.clone(), asked);
         assert_eq!(merged, Resources { memory_limit_bytes: 128, ..present });

@@ -98,7 +98,8 @@ async fn image_mounts(core: &Core, container: &Container) -> Result<Vec<Mount>, 
     for mount in &container.spec.mounts {
         if let MountSource::Image { image, sub_path } = &mount.source {
             let found = core.ports.images.find(&image.image).ok_or_else(|| {
-                let text = format!("image {:?} for the mount at {:?} is not on this node", image.image, mount.container_path);
+                let text =
+                    format!("image {:?} for the mount at {:?} is not on this node", image.image, mount.container_path);
                 Failure::new(cradle_domain::Class::NotFound, text).with_hint("pull it first")
             })?;
             let layers = core.ports.images.lend(&container.id, &found.id).await?;

@@ -22,8 +22,7 @@ const BASE: [(&str, &str, &str, &str); 5] = [
 const CGROUP: (&str, &str, &str, &str) = ("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid,noexec,nodev,relatime,ro");
 
 pub(super) fn build(inputs: &Inputs<'_>) -> Vec<Mount> {
-    let asked: HashSet<&Path> =
-        inputs.container.mounts.iter().map(|mount| Path::new(&mount.container_path)).collect();
+    let asked: HashSet<&Path> = inputs.container.mounts.iter().map(|mount| Path::new(&mount.container_path)).collect();
     let base = BASE.into_iter().chain([CGROUP]).map(|base| base_mount(base, inputs.container.security.privileged));
     let mut mounts: Vec<Mount> = base.chain([shm(inputs)]).chain(pod_files(inputs)).collect();
     mounts.retain(|mount| !asked.contains(mount.destination().as_path()));

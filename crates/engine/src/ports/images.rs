@@ -32,12 +32,8 @@ pub trait Images: Send + Sync + 'static {
 
     /// Makes the root file system of a container: the image's layers and a writable layer of the container's own. In a
     /// user namespace, the owner of that layer's `/` is the user of the host that the image's owner is mapped to.
-    fn prepare(
-        &self,
-        container: &ContainerId,
-        image: &Digest,
-        user: Option<&UserNamespace>,
-    ) -> Act<'_, RootFilesystem>;
+    fn prepare(&self, container: &ContainerId, image: &Digest, user: Option<&UserNamespace>)
+    -> Act<'_, RootFilesystem>;
 
     /// A file of an image as its containers will see it, of at most `max_bytes`; absent: none. For `/etc/passwd` and
     /// `/etc/group`.

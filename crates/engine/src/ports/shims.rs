@@ -27,7 +27,12 @@ pub trait Shims: Send + Sync + 'static {
 /// A connection to one shim.
 pub trait ShimLink: Send + Sync + 'static {
     /// Sends a request and waits for its answer, within the request's bound. `request_id` is the gRPC request's.
-    fn call<'a>(&'a self, request_id: &'a str, request: Request, descriptors: Vec<OwnedFd>) -> Act<'a, (Reply, Vec<OwnedFd>)>;
+    fn call<'a>(
+        &'a self,
+        request_id: &'a str,
+        request: Request,
+        descriptors: Vec<OwnedFd>,
+    ) -> Act<'a, (Reply, Vec<OwnedFd>)>;
 
     /// The shim's process.
     fn pid(&self) -> i32;

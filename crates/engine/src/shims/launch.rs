@@ -19,8 +19,8 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::sync::mpsc;
 
-use super::link::Link;
 use super::Launcher;
+use super::link::Link;
 use crate::limits;
 use crate::ports::{ShimEvent, ShimLink};
 
@@ -72,8 +72,9 @@ pub(super) enum LaunchError {
 
 impl Classified for LaunchError {
     fn class(&self) -> Class {
-        let (LaunchError::Socket { source, .. } | LaunchError::Spawn { source, .. } | LaunchError::Connect { source, .. }) =
-            self
+        let (LaunchError::Socket { source, .. }
+        | LaunchError::Spawn { source, .. }
+        | LaunchError::Connect { source, .. }) = self
         else {
             return Class::Unavailable;
         };
@@ -87,10 +88,9 @@ impl Classified for LaunchError {
     fn hint(&self) -> Option<String> {
         match self {
             LaunchError::Hello { why, .. } => Some(why.clone()),
-            LaunchError::Socket { .. } | LaunchError::Spawn { .. } | LaunchError::Connect { .. } => {
-                (self.class() == Class::Exhausted)
-                    .then(|| "the machine is out of processes, descriptors, memory or space".into())
-            }
+            LaunchError::Socket { .. } | LaunchError::Spawn { .. } | LaunchError::Connect { .. } => (self.class()
+                == Class::Exhausted)
+                .then(|| "the machine is out of processes, descriptors, memory or space".into()),
         }
     }
 }
@@ -198,11 +198,7 @@ fn spawn_shim(launcher: &Launcher, pod: &PodId, folder: &Path, sockets: [&OwnedF
         path: &launcher.program,
         arguments: &arguments,
         environment: &[],
-        descriptors: &[
-            (sockets[0].as_fd(), LISTENER),
-            (sockets[1].as_fd(), CONNECTION),
-            (launcher.log.as_fd(), LOG),
-        ],
+        descriptors: &[(sockets[0].as_fd(), LISTENER), (sockets[1].as_fd(), CONNECTION), (launcher.log.as_fd(), LOG)],
     })
 }
 

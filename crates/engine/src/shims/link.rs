@@ -87,6 +87,11 @@ impl Link {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// There will be no more answers: those who wait are told by the end of their channel.
+    fn end(&self) {
+        self.waiting().take();
+    }
+
     fn expect(&self, sequence: u64, sender: oneshot::Sender<Answer>) -> Result<(), Failure> {
         let mut waiting = self.waiting();
         let waiting = waiting.as_mut().ok_or_else(lost)?;
@@ -108,7 +113,10 @@ impl Link {
                     let mut ready = self.socket.writable().await.map_err(|_| lost())?;
                     ready.clear_ready();
                 }
-                Err(_) => return Err(lost()),
+                Err(_) => {
+                    self.end();
+                    return Err(lost());
+                }
                 Ok(()) => return Ok(()),
             }
         }
@@ -191,8 +199,7 @@ impl Reader {
                 }
             }
         }
-        // Those who wait are told by the end of their channel.
-        self.link.waiting().take();
+        self.link.end();
         // The pod may be gone.
         let _ = self.events.send(ShimEvent::Lost).await;
     }
@@ -257,7 +264,8 @@ mod tests {
         let program = Program { path: c"/bin/true", arguments: &[c"true".into()], environment: &[], descriptors: &[] };
         let pid = spawn(&program).unwrap();
         let pidfd = pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty()).unwrap();
-        let event = Event::LogLost { container: ContainerId::from_random([7; 32]), lost_bytes: 1, error: String::new() };
+        let event =
+            Event::LogLost { container: ContainerId::from_random([7; 32]), lost_bytes: 1, error: String::new() };
         let said = wire::encode(Message { frame: Frame::Event(event), descriptors: Vec::new() }).unwrap();
         wire::send(&theirs, &said).unwrap();
         let (sender, mut events) = mpsc::channel(4);

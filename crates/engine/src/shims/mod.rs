@@ -45,19 +45,11 @@ impl Launcher {
 }
 
 impl Shims for Launcher {
-    fn launch<'a>(
-        &'a self,
-        pod: &'a PodId,
-        events: mpsc::Sender<ShimEvent>,
-    ) -> Act<'a, Arc<dyn ShimLink>> {
+    fn launch<'a>(&'a self, pod: &'a PodId, events: mpsc::Sender<ShimEvent>) -> Act<'a, Arc<dyn ShimLink>> {
         Box::pin(async move { Ok(launch::launch(self, pod, events).await?) })
     }
 
-    fn connect<'a>(
-        &'a self,
-        pod: &'a PodId,
-        events: mpsc::Sender<ShimEvent>,
-    ) -> Act<'a, Option<Arc<dyn ShimLink>>> {
+    fn connect<'a>(&'a self, pod: &'a PodId, events: mpsc::Sender<ShimEvent>) -> Act<'a, Option<Arc<dyn ShimLink>>> {
         Box::pin(async move { Ok(launch::connect(self, pod, events).await?) })
     }
 

@@ -5,10 +5,10 @@ mod container;
 mod pod;
 
 pub use container::{
-    Capabilities, ContainerSecurity, ContainerSpec, Device, HugepageLimit, ImageRequest, Mount, MountSource, Propagation,
-    Resources,
+    Capabilities, ContainerSecurity, ContainerSpec, Device, HugepageLimit, ImageRequest, Mount, MountSource,
+    Propagation, Resources,
 };
 pub use pod::{
-    Dns, GroupsPolicy, IdMapping, NamespaceMode, PodNamespaceModes, PodSpec, PortMapping, Profile, Protocol, SelinuxLabel,
-    UserNamespace,
+    Dns, GroupsPolicy, IdMapping, NamespaceMode, PodNamespaceModes, PodSpec, PortMapping, Profile, Protocol,
+    SelinuxLabel, UserNamespace,
 };

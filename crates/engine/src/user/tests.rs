@@ -50,7 +50,10 @@ fn the_images_user_counts_when_the_request_names_none() {
 
 #[test]
 fn the_home_is_that_of_the_account() {
-    let accounts = Accounts { passwd: "redis:x:999:1000:a gecos:/data:/bin/sh\nodd:x:7:7::relative:\n".into(), group: String::new() };
+    let accounts = Accounts {
+        passwd: "redis:x:999:1000:a gecos:/data:/bin/sh\nodd:x:7:7::relative:\n".into(),
+        group: String::new(),
+    };
     for (user, home) in [("redis", "/data"), ("999", "/data"), ("odd", "/"), ("5", "/")] {
         let wish = Wish { user: user.into(), group: None };
         assert_eq!(accounts.user(&wish, &security()).unwrap().home, home, "{user}");

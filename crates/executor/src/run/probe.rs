@@ -30,7 +30,8 @@ pub fn user_namespaces(store: &Path, single: &SingleThreaded) -> Result<(), Star
     let made = user_namespace::make(&mapping, single);
     let made = made.map_err(|error| StartError::io("making a user namespace", &error))?;
     namespace::unshare(Kinds::MOUNT, single).map_err(|errno| StartError::kernel("making a mount namespace", errno))?;
-    overlay_of_mapped(store, made.as_fd()).map_err(|error| told("an overlay of images whose owners are mapped", error))?;
+    overlay_of_mapped(store, made.as_fd())
+        .map_err(|error| told("an overlay of images whose owners are mapped", error))?;
     proc_inside(single)
 }
 

@@ -435,7 +435,7 @@ fn a_failed_start_says_why_and_leaves_nothing() {
 }
 
 fn this_machine_is_found_able() {
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let single = cradle_sys::SingleThreaded::check().unwrap();
     run::probe::user_namespaces(folder.path(), &single).unwrap();
     // A file system that cannot map owners.
@@ -444,7 +444,7 @@ fn this_machine_is_found_able() {
     assert_eq!(text, expected);
     // A /proc of which a part is covered.
     rustix::mount::mount("tmpfs", "/proc/irq", "tmpfs", rustix::mount::MountFlags::empty(), c"").unwrap();
-    let text = Chain(&run::probe::user_namespaces(folder.path(), &single).unwrap_err()).to_string();
+    let text = Chain(&run::probe::user_namespaces(other.path(), &single).unwrap_err()).to_string();
     assert!(text.ends_with("a part of this machine's /proc is covered, as in a container"), "{text}");
 }
 

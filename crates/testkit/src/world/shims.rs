@@ -9,6 +9,7 @@ use cradle_engine::ports::{Act, ShimEvent, ShimLink, Shims};
 use cradle_shim::protocol::{ContainerReport, Event, Exit, Greeting, Reply, Request, VERSION};
 use tokio::sync::mpsc;
 
+use super::streams::{self, Streams};
 use super::{Life, State};
 
 /// One shim.
@@ -16,6 +17,7 @@ use super::{Life, State};
 pub(crate) struct FakeShim {
     set_up: bool,
     containers: BTreeMap<ContainerId, ContainerReport>,
+    pub streams: Streams,
     /// The daemon that listens; dropping it tells the end of the shim.
     events: Option<mpsc::Sender<ShimEvent>>,
 }
@@ -30,6 +32,7 @@ impl FakeShim {
         let Some(report) = self.containers.get_mut(container).filter(|report| report.exit.is_none()) else { return };
         let exit = Exit { code, at: Timestamp::now(), oom_killed: false, timed_out: false };
         report.exit = Some(exit);
+        self.streams.end(container);
         let event = Event::ContainerExited { container: container.clone(), exit };
         if let Some(events) = &self.events {
             // A daemon that died does not listen.
@@ -79,9 +82,9 @@ impl ShimLink for FakeLink {
         &'a self,
         _request_id: &'a str,
         request: Request,
-        _fds: Vec<OwnedFd>,
+        descriptors: Vec<OwnedFd>,
     ) -> Act<'a, (Reply, Vec<OwnedFd>)> {
-        Box::pin(self.life.act(name(&request), move |state| answer(state, &self.pod, request)))
+        Box::pin(self.life.act(name(&request), move |state| answer(state, &self.pod, request, descriptors)))
     }
 
     fn pid(&self) -> i32 {
@@ -115,7 +118,12 @@ fn name(request: &Request) -> &'static str {
     }
 }
 
-fn answer(state: &mut State, pod: &PodId, request: Request) -> Result<(Reply, Vec<OwnedFd>), Failure> {
+fn answer(
+    state: &mut State,
+    pod: &PodId,
+    request: Request,
+    descriptors: Vec<OwnedFd>,
+) -> Result<(Reply, Vec<OwnedFd>), Failure> {
     let gone = || Failure::new(Class::Unavailable, "the shim is gone");
     let shim = state.shims.get_mut(pod).ok_or_else(gone)?;
     let reply = match request {
@@ -128,7 +136,7 @@ fn answer(state: &mut State, pod: &PodId, request: Request) -> Result<(Reply, Ve
         })),
         Request::SetUpPod(_) => {
             shim.set_up = true;
-            return Ok((Reply::PodReady, descriptors()?));
+            return Ok((Reply::PodReady, netns_descriptors()?));
         }
         Request::StartContainer(start) => {
             let container = start.plan.id.clone();
@@ -156,18 +164,22 @@ fn answer(state: &mut State, pod: &PodId, request: Request) -> Result<(Reply, Ve
             state.shims.remove(pod);
             Reply::Done
         }
-        Request::Signal { .. }
-        | Request::StartExec(_)
-        | Request::ReopenLog { .. }
-        | Request::Resize { .. }
-        | Request::Attach { .. }
-        | Request::Dial { .. } => return Err(Failure::new(Class::Unimplemented, "not in this world")),
+        Request::StartExec(start) => shim.streams.start(*start, descriptors, shim.events.clone())?,
+        Request::Signal { target: cradle_shim::protocol::Target::Exec(_, exec), signal, .. } => {
+            shim.streams.signal(exec, signal);
+            Reply::Done
+        }
+        Request::Attach { container, .. } => return shim.streams.attach(container),
+        Request::Dial { port } => return streams::dial(port),
+        Request::ReopenLog { .. } | Request::Resize { .. } => {
+            return Err(Failure::new(Class::Unimplemented, "not in this world"));
+        }
     };
     Ok((reply, Vec::new()))
 }
 
 /// Two descriptors that lead nowhere, in the place of the pod's network namespace.
-fn descriptors() -> Result<Vec<OwnedFd>, Failure> {
+fn netns_descriptors() -> Result<Vec<OwnedFd>, Failure> {
     let open = || std::fs::File::open("/dev/null").map(OwnedFd::from);
     let opened = open().and_then(|first| Ok(vec![first, open()?]));
     opened.map_err(|error| Failure::new(Class::Bug, format!("opening /dev/null: {error}")))
