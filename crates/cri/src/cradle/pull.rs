@@ -105,7 +105,9 @@ mod tests {
     }
 
     /// A pull that is under way, the outcome that it will have, and what the client is told.
-    fn under_way() -> (Arc<Board>, oneshot::Sender<Result<Arc<ImageView>, Failure>>, mpsc::Receiver<Message>) {
+    type Outcome = oneshot::Sender<Result<Arc<ImageView>, Failure>>;
+
+    fn under_way() -> (Arc<Board>, Outcome, mpsc::Receiver<Message>) {
         let (board, (end, ended)) = (Arc::new(Board::default()), oneshot::channel());
         let (messages, told) = mpsc::channel(1);
         let of_task = board.clone();
