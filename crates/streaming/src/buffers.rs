@@ -29,6 +29,11 @@ impl Buffers {
         let memory = free.unwrap_or_else(|| vec![0; HEADROOM_BYTES + BUFFER_BYTES].into_boxed_slice());
         Buffer { memory, start: HEADROOM_BYTES, end: HEADROOM_BYTES, home: self.clone() }
     }
+
+    #[cfg(test)]
+    pub fn kept(&self) -> usize {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
 }
 
 impl Buffer {

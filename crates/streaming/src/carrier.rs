@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::buffers::{Buffer, Buffers};
 use crate::spdy::{self, Headers, ProtocolError};
-use crate::websocket::{channels, ChannelError};
+use crate::websocket::{ChannelError, channels};
 
 /// One half of a connection each.
 pub(crate) type ReadHalf = Box<dyn AsyncRead + Send + Sync + Unpin>;

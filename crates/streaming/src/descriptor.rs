@@ -29,7 +29,10 @@ impl Descriptor {
         Self::new(descriptor, false)
     }
 
-    #[expect(deprecated, reason = "the replacement is unsafe for types that may close it meanwhile; an OwnedFd does not")]
+    #[expect(
+        deprecated,
+        reason = "the replacement is unsafe for types that may close it meanwhile; an OwnedFd does not"
+    )]
     fn new(descriptor: OwnedFd, is_stream: bool) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&descriptor, true)?;
         Ok(Descriptor { inner: AsyncFd::new(descriptor)?, is_stream })

@@ -184,15 +184,13 @@ fn items<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = 
 }
 
 fn switching(to: &'static str) -> HeaderMap {
-    HeaderMap::from_iter([
-        (CONNECTION, HeaderValue::from_static("Upgrade")),
-        (UPGRADE, HeaderValue::from_static(to)),
-    ])
+    HeaderMap::from_iter([(CONNECTION, HeaderValue::from_static("Upgrade")), (UPGRADE, HeaderValue::from_static(to))])
 }
 
 fn unknown(known: &'static [Protocol]) -> Disagreement {
     let names = || known.iter().map(|protocol| protocol.name).filter(|name| !name.is_empty());
-    let message = format!("none of the offered protocols is spoken; these are: {}", names().collect::<Vec<_>>().join(", "));
+    let message =
+        format!("none of the offered protocols is spoken; these are: {}", names().collect::<Vec<_>>().join(", "));
     let refused = Disagreement::new(StatusCode::FORBIDDEN, message);
     names().fold(refused, |refused, name| refused.with(ACCEPTED_PROTOCOLS, name))
 }

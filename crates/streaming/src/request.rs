@@ -13,10 +13,20 @@ pub struct Wanted {
 /// What the client of a URL gets. Containers and pods are named by their whole ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
-    Exec { container: String, command: Vec<String>, wanted: Wanted },
-    Attach { container: String, wanted: Wanted },
+    Exec {
+        container: String,
+        command: Vec<String>,
+        wanted: Wanted,
+    },
+    Attach {
+        container: String,
+        wanted: Wanted,
+    },
     /// `ports`: for clients whose protocol has one pair of channels for each.
-    PortForward { pod: String, ports: Vec<u16> },
+    PortForward {
+        pod: String,
+        ports: Vec<u16>,
+    },
 }
 
 impl Request {

@@ -236,3 +236,6 @@ async fn open(shared: &Shared, tcp: TcpStream, timeout: Duration) -> io::Result<
     let tls = tokio::time::timeout(timeout, handshake).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
     Ok(Socket::Tls(Box::new(tls?)))
 }
+
+#[cfg(test)]
+mod tests;

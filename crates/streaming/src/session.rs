@@ -91,12 +91,7 @@ pub(crate) async fn run(
 }
 
 /// Puts what carries the streams on the connection.
-fn carry(
-    shared: &Shared,
-    connection: Connection,
-    protocol: &Protocol,
-    activity: &Arc<Activity>,
-) -> (Reader, Writer) {
+fn carry(shared: &Shared, connection: Connection, protocol: &Protocol, activity: &Arc<Activity>) -> (Reader, Writer) {
     let spdy = |(read, write): (ReadHalf, WriteHalf)| {
         let writer = Arc::new(spdy::Writer::new(write, activity.clone()));
         let reader = spdy::Reader::new(read, shared.buffers.clone(), writer.clone());

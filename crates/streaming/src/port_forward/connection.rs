@@ -1,7 +1,7 @@
 //! One connection into a pod: dialled, then copied in both directions, each of which ends by itself.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use cradle_domain::{Class, Failure};
 use tokio::sync::{mpsc, watch};
@@ -18,7 +18,8 @@ use crate::server::Shared;
 pub(super) struct Inlet {
     /// None: the client has ended its direction, or nobody takes it any more.
     queue: Option<mpsc::Sender<Buffer>>,
-    way: Arc<Way>,
+    /// While the connection is there.
+    way: Weak<Way>,
     given_up: watch::Sender<bool>,
 }
 
@@ -42,16 +43,16 @@ pub(super) fn inlet() -> (Inlet, Incoming) {
     let (sender, receiver) = mpsc::channel(FORWARD_CHUNKS);
     let (give_up, given_up) = watch::channel(false);
     let way = Arc::new(Way::default());
-    let inlet = Inlet { queue: Some(sender), way: way.clone(), given_up: give_up };
+    let inlet = Inlet { queue: Some(sender), way: Arc::downgrade(&way), given_up: give_up };
     (inlet, Incoming { queue: receiver, way, given_up })
 }
 
 impl Inlet {
     /// Waits while the queue is full.
     pub async fn put(&mut self, mut bytes: &[u8], buffers: &Arc<Buffers>) {
-        let Some(queue) = &self.queue else { return };
-        if let Some(socket) = self.way.socket.get()
-            && self.way.waiting.load(Ordering::Acquire) == 0
+        let (Some(queue), Some(way)) = (&self.queue, self.way.upgrade()) else { return };
+        if let Some(socket) = way.socket.get()
+            && way.waiting.load(Ordering::Acquire) == 0
         {
             // An error is told by the next write as well.
             let written = socket.write_now(bytes).unwrap_or_default();
@@ -61,7 +62,7 @@ impl Inlet {
             let mut buffer = buffers.take();
             let taken = buffer.put(bytes);
             bytes = &bytes[taken..];
-            self.way.waiting.fetch_add(1, Ordering::Release);
+            way.waiting.fetch_add(1, Ordering::Release);
             if queue.send(buffer).await.is_err() {
                 self.queue = None;
                 return;

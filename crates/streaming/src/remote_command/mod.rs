@@ -62,7 +62,9 @@ pub(crate) async fn run(session: Session, command: Command, container: &str, wan
 fn explain(cut: Cut) -> &'static str {
     match cut {
         Cut::Idle => "nothing has moved in this session for too long",
-        Cut::Stopping => "the daemon of the container runtime stops; the container goes on and can be attached to again",
+        Cut::Stopping => {
+            "the daemon of the container runtime stops; the container goes on and can be attached to again"
+        }
     }
 }
 

@@ -103,7 +103,9 @@ fn watched(end: Option<OwnedFd>) -> Result<Option<Arc<Descriptor>>, Failure> {
 }
 
 fn watch(watched: io::Result<Descriptor>) -> Result<Arc<Descriptor>, Failure> {
-    watched.map(Arc::new).map_err(|error| Failure::new(Class::Exhausted, format!("watching a process's stream: {error}")))
+    watched
+        .map(Arc::new)
+        .map_err(|error| Failure::new(Class::Exhausted, format!("watching a process's stream: {error}")))
 }
 
 impl Input {

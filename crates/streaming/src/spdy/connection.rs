@@ -10,10 +10,20 @@ use crate::limits::REFUSALS_MAX;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// It opens a stream; `last`: on which it will send nothing.
-    Opened { stream: u32, last: bool, headers: Headers },
-    Data { stream: u32, bytes: &'a [u8], last: bool },
+    Opened {
+        stream: u32,
+        last: bool,
+        headers: Headers,
+    },
+    Data {
+        stream: u32,
+        bytes: &'a [u8],
+        last: bool,
+    },
     /// It gives a stream up in both directions.
-    Reset { stream: u32 },
+    Reset {
+        stream: u32,
+    },
     /// This frame is to be sent.
     Answer(Vec<u8>),
 }
@@ -37,12 +47,14 @@ pub struct Connection {
     /// Streams on which the client may still send.
     receiving: HashSet<u32>,
     last_stream: u32,
+    /// The last stream that was used without being opened: told once, whatever pieces the rest comes in.
+    unknown: u32,
     refusals: u32,
 }
 
 impl Connection {
     pub fn new() -> Self {
-        Connection { decoder: Decoder::new(), receiving: HashSet::new(), last_stream: 0, refusals: 0 }
+        Connection { decoder: Decoder::new(), receiving: HashSet::new(), last_stream: 0, unknown: 0, refusals: 0 }
     }
 
     /// The last stream that the client opened.
@@ -109,7 +121,7 @@ impl Connection {
             Frame::Ping { id } => (id % 2 == 1).then(|| Event::Answer(frame::ping(id))),
             Frame::Data { stream, bytes, last } => return self.data(stream, bytes, last),
             // The client will open no more streams; those that are open go on.
-            Frame::GoAway | Frame::Other => None,
+            Frame::GoAway { .. } | Frame::Other => None,
         })
     }
 
@@ -126,10 +138,11 @@ impl Connection {
         if !self.receiving.contains(&stream) {
             // On a stream that is closed it was under way when it was closed.
             let was_open = stream % 2 == 1 && stream <= self.last_stream;
-            return match was_open {
-                true => Ok(None),
-                false => self.refuse_for(stream, ResetReason::InvalidStream).map(|answer| Some(Event::Answer(answer))),
-            };
+            if was_open || std::mem::replace(&mut self.unknown, stream) == stream {
+                return Ok(None);
+            }
+            let answer = self.refuse_for(stream, ResetReason::InvalidStream)?;
+            return Ok(Some(Event::Answer(answer)));
         }
         if last {
             self.receiving.remove(&stream);

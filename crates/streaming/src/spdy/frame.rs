@@ -32,15 +32,32 @@ pub enum ResetReason {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
     /// `last`: the sender will send no more on the stream.
-    Open { stream: u32, last: bool, one_way: bool, headers: Headers },
+    Open {
+        stream: u32,
+        last: bool,
+        one_way: bool,
+        headers: Headers,
+    },
     /// A stream whose headers were not read, since no more streams are wanted.
-    Unwanted { stream: u32 },
-    Reply { stream: u32 },
-    Reset { stream: u32 },
-    Ping { id: u32 },
-    GoAway,
+    Unwanted {
+        stream: u32,
+    },
+    Reply {
+        stream: u32,
+    },
+    Reset {
+        stream: u32,
+    },
+    Ping {
+        id: u32,
+    },
+    GoAway { status: u32 },
     /// `last` stands at the last piece of the last frame of the stream.
-    Data { stream: u32, bytes: &'a [u8], last: bool },
+    Data {
+        stream: u32,
+        bytes: &'a [u8],
+        last: bool,
+    },
     /// One that is let pass.
     Other,
 }
@@ -73,10 +90,20 @@ pub struct Decoder {
 #[derive(Debug, Clone, Copy)]
 enum State {
     Head,
-    Control { kind: u16, flags: u8, length: usize },
+    Control {
+        kind: u16,
+        flags: u8,
+        length: usize,
+    },
     /// A control frame of a type that we do not know.
-    Skip { left: usize },
-    Data { stream: u32, last: bool, left: usize },
+    Skip {
+        left: usize,
+    },
+    Data {
+        stream: u32,
+        last: bool,
+        left: usize,
+    },
 }
 
 impl Decoder {
@@ -192,7 +219,7 @@ impl Decoder {
             HEADERS => self.headers(&payload[4..]).map(|_| Frame::Other),
             RST_STREAM => Ok(Frame::Reset { stream }),
             PING => Ok(Frame::Ping { id: number(0) }),
-            GOAWAY => Ok(Frame::GoAway),
+            GOAWAY => Ok(Frame::GoAway { status: number(4) }),
             SETTINGS if u64::from(number(0)) * 8 + 4 != payload.len() as u64 => Err(wrong),
             _ => Ok(Frame::Other),
         }

@@ -3,7 +3,7 @@
 use flate2::{Compress, Compression, FlushCompress};
 
 use super::dictionary::DICTIONARY;
-use super::frame;
+use super::frame::{self, Decoder, Frame};
 
 /// Compresses the headers of one connection.
 pub(crate) struct Client {
@@ -30,6 +30,41 @@ impl Client {
     }
 }
 
+/// What a server says, as far as tests ask.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    Said(u32, Vec<u8>),
+    Ended(u32),
+    Reset(u32),
+    Goodbye(u32),
+    Other,
+}
+
+/// Takes what a server sends.
+pub(crate) struct Listener(Decoder);
+
+impl Listener {
+    pub fn new() -> Self {
+        Listener(Decoder::new())
+    }
+
+    pub fn hear(&mut self, mut bytes: &[u8]) -> Vec<Heard> {
+        let mut heard = Vec::new();
+        while let Some(frame) = self.0.decode(&mut bytes).unwrap() {
+            match frame {
+                Frame::Data { stream, bytes, last } => {
+                    heard.push(Heard::Said(stream, bytes.to_vec()));
+                    heard.extend(last.then_some(Heard::Ended(stream)));
+                }
+                Frame::Reset { stream } => heard.push(Heard::Reset(stream)),
+                Frame::GoAway { status } => heard.push(Heard::Goodbye(status)),
+                _ => heard.push(Heard::Other),
+            }
+        }
+        heard
+    }
+}
+
 /// A block of headers before it is compressed.
 pub(crate) fn plain(headers: &[(&str, &str)]) -> Vec<u8> {
     let number = |number: usize| u32::try_from(number).unwrap().to_be_bytes();
@@ -43,6 +78,10 @@ pub(crate) fn plain(headers: &[(&str, &str)]) -> Vec<u8> {
 
 pub(crate) fn data(stream: u32, bytes: &[u8], last: bool) -> Vec<u8> {
     [&frame::data_head(stream, bytes.len(), last)[..], bytes].concat()
+}
+
+pub(crate) fn open(stream: u32, block: &[u8]) -> Vec<u8> {
+    frame::open(stream, false, block)
 }
 
 pub(crate) fn ping(id: u32) -> Vec<u8> {

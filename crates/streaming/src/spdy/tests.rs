@@ -167,10 +167,7 @@ fn frames_that_are_none_end_the_session() {
         (control(3, 3, &[0; 8]), FrameError::StreamZero),
         (testing::data(0, b"x", false), FrameError::StreamZero),
         ([control(3, 1, b"")[..5].to_vec(), vec![0xff; 3]].concat(), FrameError::TooLong(0xff_ffff)),
-        (
-            control(3, 1, &[number(1), vec![0; 6], vec![7; 30]].concat()),
-            FrameError::Headers(HeadersError::Compression),
-        ),
+        (control(3, 1, &[number(1), vec![0; 6], vec![7; 30]].concat()), FrameError::Headers(HeadersError::Compression)),
     ] {
         assert_eq!(whole(&bytes), Err(ProtocolError::Frame(expected)));
     }

@@ -37,7 +37,9 @@ impl AsyncRead for Tunnel {
                 ready!(Pin::new(&mut self.socket).poll_flush(context)).map_err(io_error)?;
                 self.answer_due = false;
             }
-            let Some(message) = ready!(Pin::new(&mut self.socket).poll_next(context)) else { return Poll::Ready(Ok(())) };
+            let Some(message) = ready!(Pin::new(&mut self.socket).poll_next(context)) else {
+                return Poll::Ready(Ok(()));
+            };
             let message = message.map_err(io_error)?;
             if message.is_close() {
                 return Poll::Ready(Ok(()));
