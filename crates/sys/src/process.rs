@@ -35,6 +35,10 @@ impl NewNamespaces {
     pub const USER: NewNamespaces = NewNamespaces(libc::CLONE_NEWUSER as u64);
     pub const CONTROL_GROUP: NewNamespaces = NewNamespaces(libc::CLONE_NEWCGROUP as u64);
 
+    pub fn contains(self, other: NewNamespaces) -> bool {
+        self.0 & other.0 == other.0
+    }
+
     #[must_use]
     pub fn with(self, other: NewNamespaces) -> NewNamespaces {
         NewNamespaces(self.0 | other.0)

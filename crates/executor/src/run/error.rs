@@ -8,6 +8,7 @@ use std::path::Path;
 use cradle_domain::{Class, Classified};
 use rustix::io::Errno;
 
+use super::failure::StepError;
 use crate::cgroup::{AttachError, CreateError, ExecChildError};
 use crate::limits::START_DEADLINE;
 
@@ -74,6 +75,15 @@ impl StartError {
 
     pub(super) fn at(doing: &str, path: &Path, errno: Errno) -> Self {
         StartError::kernel(format!("{doing} {}", path.display()), errno)
+    }
+
+    /// Something inside the child, or of the same kind, failed.
+    pub(super) fn step(doing: &str, StepError { detail, errno }: StepError) -> Self {
+        let doing = if detail.is_empty() { doing.to_owned() } else { format!("{doing}: {detail}") };
+        match errno {
+            0 => StartError::Step { doing },
+            number => StartError::kernel(doing, Errno::from_raw_os_error(number)),
+        }
     }
 
     pub(super) fn io(doing: &str, error: &io::Error) -> Self {

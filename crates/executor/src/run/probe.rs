@@ -11,7 +11,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, mount_change, move_mount};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
-use super::error::{Reason, StartError};
+use super::error::StartError;
 use super::failure::{Explain, StepError};
 use super::mounts;
 use super::overlay::Overlay;
@@ -31,7 +31,7 @@ pub fn user_namespaces(store: &Path, single: &SingleThreaded) -> Result<(), Star
     let made = made.map_err(|error| StartError::io("making a user namespace", &error))?;
     namespace::unshare(Kinds::MOUNT, single).map_err(|errno| StartError::kernel("making a mount namespace", errno))?;
     overlay_of_mapped(store, made.as_fd())
-        .map_err(|error| told("an overlay of images whose owners are mapped", error))?;
+        .map_err(|error| StartError::step("an overlay of images whose owners are mapped", error))?;
     proc_inside(single)
 }
 
@@ -69,13 +69,5 @@ fn proc_inside(single: &SingleThreaded) -> Result<(), StartError> {
                 code => Err(StartError::Ended { code: code.unwrap_or(-1) }),
             }
         }
-    }
-}
-
-fn told(doing: &str, StepError { detail, errno }: StepError) -> StartError {
-    let doing = if detail.is_empty() { doing.to_owned() } else { format!("{doing}: {detail}") };
-    match errno {
-        0 => StartError::Step { doing },
-        number => StartError::Kernel { doing, source: Reason::from(rustix::io::Errno::from_raw_os_error(number)) },
     }
 }

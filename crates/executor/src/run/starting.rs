@@ -8,7 +8,8 @@ use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
 use super::Started;
-use super::error::{self, StartError};
+use super::error::StartError;
+use super::failure::StepError;
 use super::launch::{is_dead_within, kill};
 use super::line::{Failure, Line, Message};
 use crate::cgroup::Cgroup;
@@ -141,11 +142,7 @@ fn failed(failure: Failure, steps: &[Step]) -> StartError {
         Some(step) => step.to_string(),
         None => "prepare the process".to_owned(),
     };
-    let doing = if detail.is_empty() { doing } else { format!("{doing}: {detail}") };
-    match errno {
-        0 => StartError::Step { doing },
-        number => StartError::Kernel { doing, source: error::Reason::from(Errno::from_raw_os_error(number)) },
-    }
+    StartError::step(&doing, StepError { detail, errno })
 }
 
 /// The child is dead, or about to be, and has not said why.

@@ -26,6 +26,7 @@ pub const TESTS: &[Test] = tests![user_namespaces:
     terminals_belong_to_the_user_of_the_container,
     a_pid_namespace_of_the_pod_belongs_to_the_user_namespace,
     a_pod_with_the_hosts_network_can_have_a_user_namespace,
+    namespaces_of_a_containers_own_belong_to_the_user_namespace,
     a_namespace_of_one_user_is_enough_for_root,
     an_id_that_is_not_mapped_is_refused,
     a_plan_for_another_user_namespace_is_refused,
@@ -370,6 +371,24 @@ fn a_pod_with_the_hosts_network_can_have_a_user_namespace() {
     });
     assert_eq!(output.stdout, format!("{}\n/sys/class/net/lo\n", network.display()), "{}", output.stderr);
     assert!(output.stderr.contains("hostname") && output.stderr.contains("ip_default_ttl"), "{}", output.stderr);
+}
+
+fn namespaces_of_a_containers_own_belong_to_the_user_namespace() {
+    let world = world();
+    let script = "hostname; cat /proc/sys/net/ipv4/ip_default_ttl /proc/sys/kernel/msgmax; ls /sys/class/net; \
+        touch /dev/mqueue/queue && echo made; ip link set lo up && cat /sys/class/net/lo/flags";
+    let output = world.run(script, |spec| {
+        inside(spec);
+        for namespace in spec["linux"]["namespaces"].as_array_mut().unwrap() {
+            if namespace["type"] != "user" {
+                namespace.as_object_mut().unwrap().remove("path");
+            }
+        }
+        spec["hostname"] = json!("mine");
+        spec["linux"]["sysctl"] = json!({ "net.ipv4.ip_default_ttl": "77", "kernel.msgmax": "5000" });
+        spec["process"]["capabilities"] = capabilities(&["CAP_NET_ADMIN"]);
+    });
+    assert_eq!(output.stdout, "mine\n77\n5000\nlo\nmade\n0x9\n", "{}", output.stderr);
 }
 
 fn a_namespace_of_one_user_is_enough_for_root() {

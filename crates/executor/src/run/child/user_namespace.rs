@@ -2,13 +2,14 @@
 //! first, then it enters the namespace and is root of that.
 //!
 //! Root of a user namespace sees of the host what everybody sees, and owns none of it. So the layers of images appear
-//! mapped before the overlay is made of them; overlays, sysfs (which is the network namespace's, perhaps the host's) and
-//! device nodes are made before they are mounted; and the standard streams are given away.
+//! mapped before the overlay is made of them; overlays, sysfs (which belongs to the network namespace, perhaps the host's)
+//! and device nodes are made before they are mounted; and the standard streams are given away.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use cradle_sys::namespace::{self, Kinds};
+use cradle_sys::process::NewNamespaces;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chownat, mknodat, openat};
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 use rustix::process::{DumpableBehavior, Rlimit, fchdir, getrlimit, set_dumpable_behavior, setrlimit, setsid};
@@ -54,7 +55,7 @@ impl<'a> Child<'a> {
                     made.map_err(|error| error.on(&format!("overlay for {}", at.display())))?
                 }
                 Step::Mount(Mount { at, what: MountSource::New { kind, source, options }, attributes, .. })
-                    if kind == "sysfs" =>
+                    if kind == "sysfs" && !launch.inner.contains(NewNamespaces::NETWORK) =>
                 {
                     let made =
                         mounts::new_filesystem(kind, source, options, attributes.mount.set | attributes.tree.set);
