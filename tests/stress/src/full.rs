@@ -139,6 +139,9 @@ async fn space(suite: &Suite, name: &str, options: &str) -> Result<()> {
     let pulled = client.pull(HTTPD).await;
     refused(suite, &format!("without_{name}_in_root_a_pull_is_refused"), &pulled, &["httpd"]);
     goes_on(suite, &client, &running, &format!("{name}_in_root")).await;
+    node.kill()?;
+    suite.pass(&format!("without_{name}_in_root_a_daemon_starts"), node.start().await)?;
+    goes_on(suite, &client, &running, &format!("{name}_in_root_after_a_restart")).await;
     root.clear()?;
     let pulled = client.pull(HTTPD).await;
     suite.holds(&format!("with_{name}_in_root_a_pull_succeeds"), pulled.is_ok(), said(&pulled));

@@ -23,6 +23,8 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// From the daemon's start to its first answer.
 const START_BOUND: Duration = Duration::from_millis(500);
+/// The same while a shim is silent: the others have their time to answer.
+const SILENT_START_BOUND: Duration = Duration::from_secs(1);
 /// From SIGTERM to the daemon's end.
 const END_BOUND: Duration = Duration::from_secs(5);
 /// From a shim's death until the daemon tells.
@@ -36,6 +38,7 @@ pub async fn run(suite: &Suite) -> Result<()> {
     let pods = Pods::run(&node, &client).await?;
     killed(suite, &mut node, &pods).await?;
     terminated(suite, &mut node, &pods).await?;
+    shim_silent(suite, &mut node, &pods).await?;
     shim_killed(suite, &mut node, &pods).await?;
     pods.remove(&node.client()).await?;
     suite.nothing_is_left("nothing_is_left_after_deaths", &node, &before).await;
@@ -155,6 +158,30 @@ async fn terminated(suite: &Suite, node: &mut Node, pods: &Pods) -> Result<()> {
     node.start().await?;
     let runs = pods.logging.runs(&node.client()).await?;
     suite.holds("and_pods_are_as_they_were", runs, "one does not run");
+    Ok(())
+}
+
+/// A shim that does not answer, for a while, keeps nobody else waiting.
+async fn shim_silent(suite: &Suite, node: &mut Node, pods: &Pods) -> Result<()> {
+    let shim = node.shim(&pods.logging.pod)?;
+    node.kill()?;
+    signal(shim, Signal::STOP)?;
+    let took = node.start().await;
+    let client = node.client();
+    let listed = (client.pods().await?.len(), client.containers().await?.len());
+    let others = pods.answering.runs(&client).await?;
+    signal(shim, Signal::CONT)?;
+    let took = took?;
+    println!("# from the daemon's start to its first answer with a silent shim: {took:?}");
+    suite.holds("a_silent_shim_does_not_keep_the_daemon", took < SILENT_START_BOUND, format!("{took:?}"));
+    suite.holds("its_pod_is_listed_all_the_same", listed == (3, 3), format!("{listed:?}"));
+    suite.holds("other_pods_are_as_they_were", others, "one does not run");
+    let found = until(SOON, "the pod whose shim was silent", async || {
+        ensure!(pods.logging.runs(&client).await?, "it does not run");
+        Ok(())
+    });
+    suite.pass("when_it_answers_its_pod_is_as_it_was", found.await)?;
+    suite.pass("pods_go_on_after_the_silence", pods.go_on().await)?;
     Ok(())
 }
 

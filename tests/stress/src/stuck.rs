@@ -70,6 +70,11 @@ pub async fn run(suite: &Suite) -> Result<()> {
         suite.holds("starts_that_hang_are_given_up", true, "");
         others_go_on(suite, &node, &client, &neighbour, &other).await?;
     }
+    node.kill()?;
+    let took = suite.pass("a_daemon_comes_back_beside_stuck_starts", node.start().await)?;
+    println!("# from the daemon's start to its first answer with stuck starts: {took:?}");
+    suite.holds("and_soon", took < QUICK, format!("{took:?}"));
+    let _ = suite.pass("new_pods_live_after_that", quick("a life", life(&node, &client)).await);
     let begun = Instant::now();
     let stopped = client.within(STOPPED).stop_pod(&pod).await;
     println!("# stop of the pod with {MANY} stuck starts: {:?}: {}", begun.elapsed(), said(&stopped));
@@ -103,6 +108,12 @@ async fn quick<T>(what: &str, ask: impl Future<Output = Answer<T>>) -> Result<T>
     Ok(answer.with_context(|| format!("{what}: no answer within {QUICK:?}"))??)
 }
 
+async fn life(node: &Node, client: &Client) -> Answer<()> {
+    let new = Running::begin(node, client, "new", &specs::container("c", BUSYBOX, &OBEDIENT)).await?;
+    client.stop_pod(&new.pod).await?;
+    client.remove_pod(&new.pod).await
+}
+
 async fn others_go_on(suite: &Suite, node: &Node, client: &Client, neighbour: &str, other: &Running) -> Result<()> {
     let _ = suite.pass(
         "lists_are_answered",
@@ -112,12 +123,7 @@ async fn others_go_on(suite: &Suite, node: &Node, client: &Client, neighbour: &s
     let _ = suite.pass("a_neighbour_in_the_pod_executes", quick("exec", client.exec(neighbour, &["true"], 20)).await);
     let _ = suite.pass("other_pods_execute", quick("exec", client.exec(&other.container, &["true"], 20)).await);
     let _ = suite.pass("a_neighbour_in_the_pod_stops", quick("stop", client.stop(neighbour, 20)).await);
-    let life = async {
-        let new = Running::begin(node, client, "new", &specs::container("c", BUSYBOX, &OBEDIENT)).await?;
-        client.stop_pod(&new.pod).await?;
-        client.remove_pod(&new.pod).await
-    };
-    let _ = suite.pass("new_pods_live", quick("a life", life).await);
+    let _ = suite.pass("new_pods_live", quick("a life", life(node, client)).await);
     let _ = suite.pass("other_pods_stop", quick("stop", client.stop_pod(&other.pod)).await);
     Ok(())
 }

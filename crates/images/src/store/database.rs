@@ -199,22 +199,29 @@ impl Database {
         read().map_err(self.failed("reading"))
     }
 
-    /// Makes the tables of a new database; refuses one of another format.
+    /// Makes the tables of a new database; refuses one of another format. One that is whole is not written to: there may
+    /// be no space, and its images must be there all the same.
     fn prepare(&self) -> Result<(), DatabaseError> {
-        let mut found = FORMAT;
-        self.write(|transaction| {
-            let mut store = transaction.open_table(STORE)?;
-            let known = store.get(FORMAT_KEY)?.map(|format| format.value());
-            match known {
-                Some(format) => found = format,
-                None => drop(store.insert(FORMAT_KEY, FORMAT)?),
-            }
-            for table in [LAYERS, IMAGES, REFERENCES, DOCUMENTS] {
-                transaction.open_table(table)?;
-            }
-            Ok(())
-        })?;
-        if found == FORMAT { Ok(()) } else { Err(DatabaseError::Format { path: self.path.clone(), found }) }
+        match self.format().map_err(self.failed("reading"))? {
+            Some(FORMAT) => Ok(()),
+            Some(found) => Err(DatabaseError::Format { path: self.path.clone(), found }),
+            None => self.write(|transaction| {
+                transaction.open_table(STORE)?.insert(FORMAT_KEY, FORMAT)?;
+                for table in [LAYERS, IMAGES, REFERENCES, DOCUMENTS] {
+                    transaction.open_table(table)?;
+                }
+                Ok(())
+            }),
+        }
+    }
+
+    /// The format that the database was made in; none: it is new.
+    fn format(&self) -> Result<Option<u64>, redb::Error> {
+        match self.redb.begin_read()?.open_table(STORE) {
+            Ok(store) => Ok(store.get(FORMAT_KEY)?.map(|format| format.value())),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn read_all(&self) -> Result<Contents, redb::Error> {
