@@ -15,6 +15,7 @@ use super::{events, tear_down};
 use crate::container::{Container, exit_reason};
 use crate::engine::Core;
 use crate::pod::{ContainerKey, Pod};
+use crate::pod_cgroup::Parent;
 use crate::ports::{ContainerRecord, PodRecord, ShimLink};
 use crate::{limits, request};
 
@@ -198,7 +199,7 @@ async fn remove_orphan(core: Arc<Core>, id: PodId) {
     }
     let detached = core.ports.network.detach(&id).await;
     // Which group the kubelet wanted for it stood in the record; this is the one that it has otherwise.
-    let group = tear_down::remove_group(&core, format!("{}/{id}", core.settings.cgroup_root)).await;
+    let group = tear_down::remove_group(&core, Parent::None.group(&core.settings.cgroup_root, &id)).await;
     let removed = core.ports.records.remove_pod(&id).await;
     for failure in [detached.err(), group.err(), removed.err()].into_iter().flatten() {
         tracing::warn!(pod = %id, %failure, "the rest of a pod without a record stays until the next start");
