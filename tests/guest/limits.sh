@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+# shellcheck shell=bash
 # Limits and devices on cgroup v2, as crictl asks for them: seen from inside, enforced, changed, and kept while systemd goes
 # over its units. Sourced by node.sh.
 
