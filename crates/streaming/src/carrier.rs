@@ -125,11 +125,11 @@ impl Outlet {
         self.send(buffer).await
     }
 
-    /// Nothing more will be sent. Channels end with their connection.
+    /// Nothing more will be sent.
     pub async fn end(&self) -> Result<(), Gone> {
         match &self.writer {
             Writer::Spdy(writer) => writer.end(self.stream).await,
-            Writer::Channels(_) => Ok(()),
+            Writer::Channels(writer) => writer.end(self.stream).await,
         }
     }
 

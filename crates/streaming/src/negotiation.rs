@@ -74,8 +74,10 @@ static COMMAND_WEBSOCKET: [Protocol; 6] = [
 
 static FORWARD_SPDY: [Protocol; 1] = [spdy("portforward.k8s.io", StatusForm::Text, false)];
 
-static FORWARD_WEBSOCKET: [Protocol; 4] = [
+static FORWARD_WEBSOCKET: [Protocol; 5] = [
     Protocol { carrier: Carrier::SpdyInWebSocket, ..spdy("SPDY/3.1+portforward.k8s.io", StatusForm::Text, false) },
+    // What v5 adds for commands, `cradle port-forward` uses in both directions.
+    channels("v5.channel.k8s.io", Framing::Binary { close_signal: true }, StatusForm::Text),
     channels("v4.channel.k8s.io", BINARY, StatusForm::Text),
     channels("v4.base64.channel.k8s.io", Framing::Base64, StatusForm::Text),
     channels("", BINARY, StatusForm::Text),

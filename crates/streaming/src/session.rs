@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cradle_domain::failure::Chain;
 use tokio::sync::watch;
-use tracing::{Instrument, debug, info, info_span};
+use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::activity::Activity;
 use crate::carrier::{Gone, ReadHalf, Reader, WriteHalf, Writer};
@@ -14,7 +14,7 @@ use crate::port_forward;
 use crate::remote_command::{self, Command};
 use crate::request::Request;
 use crate::server::Shared;
-use crate::socket::Connection;
+use crate::socket::{Connection, Hangup};
 use crate::spdy;
 use crate::tokens::Asked;
 use crate::websocket::channels;
@@ -26,21 +26,25 @@ pub(crate) struct Session {
     pub reader: Reader,
     pub writer: Writer,
     pub protocol: &'static Protocol,
-    pub activity: Arc<Activity>,
-    stop: watch::Receiver<bool>,
+    pub cutter: Cutter,
 }
 
 /// Why a session ends before it is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cut {
+    /// Nothing has moved for too long.
     Idle,
+    /// The daemon stops.
     Stopping,
+    /// The client's connection has broken.
+    HungUp,
 }
 
 /// Waits for what cuts a session short.
 pub(crate) struct Cutter {
     shared: Arc<Shared>,
     activity: Arc<Activity>,
+    hangup: Hangup,
     stop: watch::Receiver<bool>,
 }
 
@@ -49,13 +53,8 @@ impl Cutter {
         tokio::select! {
             () = self.activity.idle(self.shared.config.idle_timeout) => Cut::Idle,
             () = raised(&mut self.stop) => Cut::Stopping,
+            () = self.hangup.happened() => Cut::HungUp,
         }
-    }
-}
-
-impl Session {
-    pub fn cutter(&self) -> Cutter {
-        Cutter { shared: self.shared.clone(), activity: self.activity.clone(), stop: self.stop.clone() }
     }
 }
 
@@ -68,9 +67,14 @@ pub(crate) async fn run(
 ) {
     let Asked { request, request_id } = asked;
     let span = info_span!("stream", kind = request.kind(), object = request.object(), %request_id);
+    let hangup = match connection.hangup() {
+        Ok(hangup) => hangup,
+        Err(error) => return span.in_scope(|| warn!(%error, "a session cannot begin")),
+    };
     let activity = Arc::new(Activity::begin());
     let (reader, writer) = carry(&shared, connection, protocol, &activity);
-    let session = Session { shared, reader, writer, protocol, activity, stop };
+    let cutter = Cutter { shared: shared.clone(), activity, hangup, stop };
+    let session = Session { shared, reader, writer, protocol, cutter };
     let work = async {
         debug!(protocol = protocol.name, "begins");
         let ended = match request {

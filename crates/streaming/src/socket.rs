@@ -1,11 +1,13 @@
 //! A client's connection: TCP, with TLS or without.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -27,6 +29,25 @@ pub(crate) fn prepare(tcp: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
+/// Notices that a client's connection has broken, also while nothing is read from it or written to it: its input may wait
+/// for a process that reads none.
+pub(crate) struct Hangup(AsyncFd<OwnedFd>);
+
+impl Hangup {
+    #[expect(deprecated, reason = "the replacement is unsafe for types that may close it meanwhile; an OwnedFd does not")]
+    fn watch(tcp: &TcpStream) -> io::Result<Self> {
+        // A descriptor of its own: what is awaited here is not taken from those who read and write.
+        let copy = rustix::io::fcntl_dupfd_cloexec(tcp, 0)?;
+        Ok(Hangup(AsyncFd::with_interest(copy, Interest::ERROR)?))
+    }
+
+    /// Waits for it.
+    pub async fn happened(&self) {
+        // An error says that the runtime ends.
+        let _ = self.0.ready(Interest::ERROR).await;
+    }
+}
+
 /// A connection after its upgrade.
 pub(crate) type Connection = Early<Socket>;
 
@@ -34,6 +55,15 @@ impl Connection {
     /// `early` is what was read of it already.
     pub fn new(socket: Socket, early: Bytes) -> Self {
         Early { bytes: early, inner: socket }
+    }
+
+    /// # Errors
+    /// There is no descriptor left.
+    pub fn hangup(&self) -> io::Result<Hangup> {
+        Hangup::watch(match &self.inner {
+            Socket::Plain(tcp) => tcp,
+            Socket::Tls(tls) => tls.get_ref().0,
+        })
     }
 
     /// The two directions.

@@ -64,7 +64,8 @@ fn subprotocols_of_websocket_are_chosen_as_offered() {
         (Purpose::Command, Some("chat"), Err(403)),
         (Purpose::PortForward, Some("SPDY/3.1+portforward.k8s.io"), Ok("SPDY/3.1+portforward.k8s.io")),
         (Purpose::PortForward, Some("v4.channel.k8s.io"), Ok("v4.channel.k8s.io")),
-        (Purpose::PortForward, Some("v5.channel.k8s.io"), Err(403)),
+        (Purpose::PortForward, Some("v5.channel.k8s.io"), Ok("v5.channel.k8s.io")),
+        (Purpose::PortForward, Some("channel.k8s.io"), Err(403)),
     ] {
         let offer: Vec<_> = offered.map(|name| ("sec-websocket-protocol", name)).into_iter().collect();
         let lines = [&WEBSOCKET_UPGRADE[..], &offer].concat();

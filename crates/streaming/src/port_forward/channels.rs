@@ -35,10 +35,12 @@ pub(super) async fn serve(
     let take = async {
         loop {
             let event = reader.next().await?;
-            let Event::Data { stream } = event else { continue };
+            let (Event::Data { stream } | Event::Ended { stream }) = event else { continue };
             let inlet = usize::try_from(stream).ok().filter(|channel| channel % 2 == 0);
-            if let Some(inlet) = inlet.and_then(|channel| inlets.get_mut(channel / 2)) {
-                inlet.put(reader.data(), &shared.buffers).await;
+            match inlet.and_then(|channel| inlets.get_mut(channel / 2)) {
+                Some(inlet) if matches!(event, Event::Ended { .. }) => inlet.end(),
+                Some(inlet) => inlet.put(reader.data(), &shared.buffers).await,
+                None => {}
             }
         }
     };

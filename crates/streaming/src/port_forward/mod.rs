@@ -8,12 +8,11 @@ mod pairs;
 
 use crate::carrier::{Gone, Reader};
 use crate::limits::{FAREWELL, LINGER};
-use crate::session::Session;
+use crate::session::{Cut, Session};
 
 /// Ends when the client is gone.
 pub(crate) async fn run(session: Session, pod: &str, ports: &[u16]) -> Result<(), Gone> {
-    let mut cutter = session.cutter();
-    let Session { shared, mut reader, writer, .. } = session;
+    let Session { shared, mut reader, writer, mut cutter, .. } = session;
     let serve = async {
         match &mut reader {
             Reader::Spdy(reader) => pairs::serve(&shared, reader, &writer, pod).await,
@@ -22,7 +21,10 @@ pub(crate) async fn run(session: Session, pod: &str, ports: &[u16]) -> Result<()
     };
     tokio::select! {
         ended = serve => ended?,
-        _ = cutter.cut() => {}
+        cut = cutter.cut() => match cut {
+            Cut::Idle | Cut::Stopping => {}
+            Cut::HungUp => return Err(Gone::Left),
+        },
     }
     tokio::time::timeout(FAREWELL, writer.close()).await.unwrap_or(Err(Gone::Left))?;
     // A client that does not close the connection keeps it no longer.

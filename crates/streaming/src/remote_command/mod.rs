@@ -14,6 +14,7 @@ mod resize;
 mod status;
 mod streams;
 
+use cradle_domain::{Class, Failure};
 use tokio::sync::watch;
 
 use crate::carrier::{Event, Gone, Outlet, Reader, Writer};
@@ -38,8 +39,7 @@ pub(crate) enum Command {
 
 /// Ends when the client has got everything, or is gone.
 pub(crate) async fn run(session: Session, command: Command, container: &str, wanted: Wanted) -> Result<(), Gone> {
-    let mut cutter = session.cutter();
-    let Session { shared, mut reader, writer, protocol, .. } = session;
+    let Session { shared, mut reader, writer, protocol, mut cutter } = session;
     let within = shared.config.stream_creation_timeout;
     let opening = tokio::time::timeout(within, Streams::open(&mut reader, &writer, protocol, wanted));
     let (streams, early) = tokio::select! {
@@ -49,7 +49,10 @@ pub(crate) async fn run(session: Session, command: Command, container: &str, wan
     let work = work(&shared, &mut reader, &streams, early, &command, container, wanted);
     let (status, take_within) = tokio::select! {
         status = work => (status?, shared.config.idle_timeout),
-        cut = cutter.cut() => (Status::Failed(explain(cut).to_owned()), FAREWELL),
+        cut = cutter.cut() => {
+            let Some(why) = explain(cut) else { return Err(Gone::Left) };
+            (Status::Failed(Failure::new(Class::Unavailable, why)), FAREWELL)
+        }
     };
     let text = status.text(protocol.status);
     let farewell = farewell(&shared, &writer, &streams, &text);
@@ -59,12 +62,14 @@ pub(crate) async fn run(session: Session, command: Command, container: &str, wan
     Ok(())
 }
 
-fn explain(cut: Cut) -> &'static str {
+/// What the client is told; none: it is not there any more.
+fn explain(cut: Cut) -> Option<&'static str> {
     match cut {
-        Cut::Idle => "nothing has moved in this session for too long",
+        Cut::Idle => Some("nothing has moved in this session for too long"),
         Cut::Stopping => {
-            "the daemon of the container runtime stops; the container goes on and can be attached to again"
+            Some("the daemon of the container runtime stops; the container goes on and can be attached to again")
         }
+        Cut::HungUp => None,
     }
 }
 
@@ -80,7 +85,7 @@ async fn work(
 ) -> Result<Status, Gone> {
     let Process { mut input, output, end } = match Process::begin(shared, command, container, wanted).await {
         Ok(process) => process,
-        Err(failure) => return Ok(Status::Failed(failure.to_string())),
+        Err(failure) => return Ok(Status::Failed(failure)),
     };
     tokio::select! {
         status = until_ended(shared, streams, &output, end) => status,
@@ -141,7 +146,7 @@ async fn until_ended(shared: &Shared, streams: &Streams, output: &Output, end: E
                 copied = &mut copied, if copies => {
                     copied?;
                     let ended = tokio::time::timeout(ATTACH_END, attachment.ended()).await;
-                    return Ok(ended.map_or_else(|_| Status::Failed(OUTPUT_LOST.to_owned()), |()| Status::Success));
+                    return Ok(ended.map_or_else(|_| Status::Failed(Failure::new(Class::Exhausted, OUTPUT_LOST)), |()| Status::Success));
                 }
                 () = attachment.ended() => {}
             }
@@ -188,7 +193,7 @@ async fn farewell(shared: &Shared, writer: &Writer, streams: &Streams, text: &[u
     if !text.is_empty() {
         streams.error.send_text(text, &shared.buffers).await?;
     }
-    for outlet in streams.all() {
+    for outlet in &streams.ends {
         outlet.end().await?;
     }
     // It has everything now, and may have closed the connection.

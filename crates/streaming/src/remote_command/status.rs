@@ -5,13 +5,13 @@ use serde_json::json;
 
 use crate::negotiation::StatusForm;
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Status {
     Success,
     /// The command ended with a code that is not 0.
     ExitCode(i32),
     /// It could not be started, or its end is not known.
-    Failed(String),
+    Failed(Failure),
 }
 
 impl Status {
@@ -19,7 +19,7 @@ impl Status {
         match ended {
             Ok(0) => Status::Success,
             Ok(code) => Status::ExitCode(code),
-            Err(failure) => Status::Failed(failure.to_string()),
+            Err(failure) => Status::Failed(failure),
         }
     }
 
@@ -35,7 +35,7 @@ impl Status {
         match self {
             Status::Success => None,
             Status::ExitCode(code) => Some(format!("command terminated with non-zero exit code: exit status {code}")),
-            Status::Failed(why) => Some(format!("Internal error occurred: {why}")),
+            Status::Failed(failure) => Some(format!("Internal error occurred: {failure}")),
         }
     }
 
@@ -49,12 +49,12 @@ impl Status {
                 "reason": "NonZeroExitCode",
                 "details": { "causes": [{ "reason": "ExitCode", "message": code.to_string() }] },
             }),
-            Status::Failed(why) => json!({
+            Status::Failed(failure) => json!({
                 "metadata": {},
                 "status": "Failure",
                 "message": self.message(),
                 "reason": "InternalError",
-                "details": { "causes": [{ "message": why }] },
+                "details": { "causes": [{ "reason": format!("{:?}", failure.class()), "message": failure.to_string() }] },
                 "code": 500,
             }),
         }
@@ -81,6 +81,7 @@ mod tests {
         let failed: serde_json::Value = serde_json::from_str(&json(&Status::of_command(Err(failure)))).unwrap();
         assert_eq!(failed["reason"], "InternalError");
         assert_eq!(failed["message"], "Internal error occurred: no such program");
+        assert_eq!(failed["details"]["causes"][0]["reason"], "NotFound");
     }
 
     #[test]

@@ -24,8 +24,8 @@ pub(super) struct Streams {
     pub stderr: Option<Outlet>,
     pub stdin: Option<u32>,
     pub resize: Option<u32>,
-    /// Those on which the client sends: they have a direction back, which ends at the end.
-    backwards: Vec<Outlet>,
+    /// What is to be ended, one by one. Channels end with their connection: clients know nothing else of ours.
+    pub ends: Vec<Outlet>,
 }
 
 /// What came before all streams were open; no bytes: the stream's end.
@@ -48,11 +48,6 @@ impl Streams {
             Reader::Channels(_) => Ok((channels(writer, wanted, resize).await?, Vec::new())),
         }
     }
-
-    /// Our direction of every stream.
-    pub fn all(&self) -> impl Iterator<Item = &Outlet> {
-        [&self.error].into_iter().chain(&self.stdout).chain(&self.stderr).chain(&self.backwards)
-    }
 }
 
 /// Channels are there without being opened.
@@ -64,7 +59,7 @@ async fn channels(writer: &Writer, wanted: Wanted, resize: bool) -> Result<Strea
         stderr: outlet(wanted.stderr, STDERR),
         stdin: wanted.stdin.then_some(STDIN),
         resize: resize.then_some(RESIZE),
-        backwards: Vec::new(),
+        ends: Vec::new(),
     };
     // An empty message tells the client that the session has begun.
     let first = streams.stdout.as_ref().or(streams.stderr.as_ref()).unwrap_or(&streams.error);
@@ -130,14 +125,13 @@ impl Opening {
     fn streams(&self, writer: &Writer) -> Streams {
         let opened = |name: &str| self.streams.iter().find(|(kind, _)| *kind == name).and_then(|(_, stream)| *stream);
         let outlet = |name: &str| opened(name).map(|stream| writer.outlet(stream));
-        let (stdin, resize) = (opened("stdin"), opened("resize"));
         Streams {
             error: writer.outlet(opened("error").unwrap_or_default()),
             stdout: outlet("stdout"),
             stderr: outlet("stderr"),
-            stdin,
-            resize,
-            backwards: [stdin, resize].into_iter().flatten().map(|stream| writer.outlet(stream)).collect(),
+            stdin: opened("stdin"),
+            resize: opened("resize"),
+            ends: self.streams.iter().filter_map(|(_, stream)| *stream).map(|stream| writer.outlet(stream)).collect(),
         }
     }
 }

@@ -23,7 +23,7 @@ const CLOSE_SIGNAL: u8 = 255;
 /// How a message is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
-    /// A byte with the channel's number, and bytes. With a close signal, a client can end a channel.
+    /// A byte with the channel's number, and bytes. With a close signal, each side can end its direction of a channel.
     Binary { close_signal: bool },
     /// A digit with the channel's number, and bytes in base64.
     Base64,
@@ -153,6 +153,17 @@ impl Writer {
             }
         };
         self.send(message).await
+    }
+
+    /// Tells that no more will be sent on a channel, where that can be said.
+    pub async fn end(&self, channel: u32) -> Result<(), Gone> {
+        match self.framing {
+            Framing::Binary { close_signal: true } => {
+                let signal = vec![CLOSE_SIGNAL, u8::try_from(channel).unwrap_or(u8::MAX)];
+                self.send(Message::binary(signal)).await
+            }
+            Framing::Binary { close_signal: false } | Framing::Base64 => Ok(()),
+        }
     }
 
     async fn send(&self, message: Message) -> Result<(), Gone> {

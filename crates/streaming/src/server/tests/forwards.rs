@@ -190,3 +190,15 @@ async fn channels_have_a_connection_for_each_port_of_the_request() {
     drop(client);
     place.empty().await;
 }
+
+#[tokio::test]
+async fn channels_with_a_close_signal_close_by_halves() {
+    let place = Place::new().await;
+    let (port, _serving) = echo().await;
+    let mut client = WebSocket::new(place.address, &place.port_forward(&[port]), "v5.channel.k8s.io").await;
+    client.send(BINARY, b"\0all of it").await;
+    client.send(BINARY, &[255, 0]).await;
+    client.listen(|client| client.heard.iter().any(|(opcode, _)| *opcode == CLOSE)).await;
+    let said: Vec<_> = client.heard.iter().map(|(_, payload)| payload.as_slice()).skip(2).take(3).collect();
+    assert_eq!(said, [b"\0all of it".as_slice(), &[255, 0], &[255, 1]]);
+}

@@ -198,6 +198,21 @@ async fn a_client_that_dies_in_any_phase_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_client_that_dies_while_its_input_waits_leaves_nothing() {
+    let place = Place::new().await;
+    let kinds = ["error", "stdin", "stdout"];
+    let mut client = Spdy::command(place.address, &place.exec(&["wait"], BOTH), V4, &kinds).await;
+    let input = testing::data(3, &vec![0; 1 << 20], false);
+    // Until nobody takes more.
+    while tokio::time::timeout(SHORT * 2, client.tcp.write_all(&input)).await.is_ok() {}
+    // As a machine that is gone: no goodbye, and what comes for it is answered with a reset.
+    rustix::net::sockopt::set_socket_linger(&client.tcp, Some(Duration::ZERO)).unwrap();
+    drop(client);
+    place.empty().await;
+    until("the command is hung up", || place.world.signalled() == [1]).await;
+}
+
+#[tokio::test]
 async fn a_session_too_many_is_refused() {
     let place = Place::new().await;
     let _all = place.shared.sessions.clone().acquire_many_owned(SESSIONS_MAX as u32).await.unwrap();
