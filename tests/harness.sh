@@ -144,5 +144,5 @@ nothing_left() { [[ -z $(machine_left) ]]; }
 
 # machine_check NAME: passes when, within some seconds, nothing is left.
 machine_check() {
-    if until_true 10 nothing_left; then pass "$1"; else fail "$1" "left: $(machine_left | head -20 | tr '\n' ';')"; fi
+    if until_true 30 nothing_left; then pass "$1"; else fail "$1" "left: $(machine_left | head -20 | tr '\n' ';')"; fi
 }

@@ -170,7 +170,7 @@ if kubelet_start; then pass kubelet_starts; else fail kubelet_starts "$(tail -5 
 web_manifest
 shows static_pod_runs 60 web "$running" "Running true"
 container() { cri ps -q --name nginx --state running; }
-POD_IDS=$(cri pods -q | tr '\n' ' ')
+POD_IDS=$(cri pods -q | xargs)
 ADDRESS=$(pod web .status.podIP)
 check nginx_answers_at_the_pods_address curl -sf --noproxy '*' "http://$ADDRESS/"
 check and_at_its_port_of_the_host curl -sf --noproxy '*' "http://127.0.0.1:$HOST_PORT/"
@@ -217,7 +217,7 @@ check stats_from_the_daemon_have_the_network_too until_true 30 summary "$used an
 
 # ---- the end ---------------------------------------------------------------------------------------------------------
 
-POD_IDS="$POD_IDS $(cri pods -q | tr '\n' ' ')"
+POD_IDS="$POD_IDS $(cri pods -q | xargs)"
 rm "$K"/manifests/*
 pods_stopped() { [[ -z $(cri pods -q --state ready) && -z $(cri ps -q) ]]; }
 check pods_stop_when_their_files_go until_true 60 pods_stopped
