@@ -169,7 +169,7 @@ holds with_times "$(cradle logs -t "${CONTAINER:0:8}" 2>&1)" '^20[0-9-]+T[0-9:.]
 said exec "$N-w" sh -c 'echo out; echo err >&2; exit 4'
 equals an_execs_exit_code_is_passed_on "4 out err" "$STATUS $OUT $ERR"
 refuses an_exec_of_a_missing_command_is_127 127 nosuch exec "$N-w" nosuch
-refuses an_exec_with_a_terminal_is_not_there_yet 125 'without -it' exec -it "$N-w" sh
+refuses an_exec_with_a_terminal_wants_one_here 125 'no terminal' exec -it "$N-w" sh
 refuses an_exec_in_no_container_is_an_error 125 'no container "nobody".*ps --all' exec nobody true
 
 equals inspect_is_json "running $N-w $IMAGE" "$(cradle inspect "$N-w" | jq -r '.[0] | "\(.state) \(.name) \(.info.config.image.user_specified)"')"

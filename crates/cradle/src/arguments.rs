@@ -1,8 +1,14 @@
 //! The command line. Flags are docker's where docker has them.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::streams::DetachKeys;
+
+/// As docker has them.
+const DETACH_KEYS: &str = "ctrl-p,ctrl-q";
 
 /// Run, look at and clean up pods and containers of the Cradle runtime.
 #[derive(Debug, Parser)]
@@ -33,6 +39,10 @@ pub enum Command {
     Logs(Logs),
     /// Run a command in a running container
     Exec(Exec),
+    /// Connect with the input and output of a running container
+    Attach(Attach),
+    /// Lead ports of this machine into a pod, until Ctrl-C
+    PortForward(PortForward),
     /// Stop containers
     Stop(Stop),
     /// Remove containers
@@ -117,12 +127,13 @@ pub struct Run {
     pub words: Vec<String>,
 }
 
-/// Flags that people have in their fingers; there is nothing behind them yet.
 #[derive(Debug, Args)]
 pub struct Terminal {
-    #[arg(short, long, hide = true)]
+    /// Give it what is typed
+    #[arg(short, long)]
     pub interactive: bool,
-    #[arg(short, long, hide = true)]
+    /// Give it a terminal
+    #[arg(short, long)]
     pub tty: bool,
 }
 
@@ -153,14 +164,47 @@ pub struct Logs {
 #[derive(Debug, Args)]
 #[command(override_usage = "cradle exec [OPTIONS] CONTAINER COMMAND [ARGUMENT]...")]
 pub struct Exec {
-    /// Kill it after so many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    /// Kill it after so many seconds; its output comes at its end
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, conflicts_with_all = ["interactive", "tty"])]
     pub timeout: u32,
     #[command(flatten)]
     pub terminal: Terminal,
+    /// Keys that leave it
+    #[arg(long, value_name = "KEYS", default_value = DETACH_KEYS)]
+    pub detach_keys: DetachKeys,
     /// The container, then the command
     #[arg(required = true, num_args = 2.., trailing_var_arg = true, value_names = ["CONTAINER", "COMMAND"])]
     pub words: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Attach {
+    /// Give it nothing of what is typed
+    #[arg(long)]
+    pub no_stdin: bool,
+    /// Keys that leave it running
+    #[arg(long, value_name = "KEYS", default_value = DETACH_KEYS)]
+    pub detach_keys: DetachKeys,
+    pub container: String,
+}
+
+#[derive(Debug, Args)]
+pub struct PortForward {
+    /// Listen on this address
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub address: IpAddr,
+    /// A container in the pod, or the pod
+    pub name: String,
+    /// Ports of the pod, or this machine's and the pod's
+    #[arg(required = true, value_name = "[PORT:]PORT")]
+    pub ports: Vec<Forwarded>,
+}
+
+/// A port of this machine, and the one of a pod that it leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forwarded {
+    pub local: u16,
+    pub remote: u16,
 }
 
 #[derive(Debug, Args)]
@@ -211,7 +255,18 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for line in ["run", "run --nonsense nginx", "run -d --rm nginx", "exec web", "rm", "logs", "registry"] {
+        for line in [
+            "run",
+            "run --nonsense nginx",
+            "run -d --rm nginx",
+            "exec web",
+            "rm",
+            "logs",
+            "registry",
+            "attach",
+            "port-forward x",
+            "exec -t --timeout 1 x y",
+        ] {
             let words = ["cradle"].into_iter().chain(line.split(' '));
             assert!(Arguments::try_parse_from(words).is_err(), "{line}");
         }

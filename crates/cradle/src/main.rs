@@ -2,6 +2,7 @@
 //! progress of pulls and the explanations is asked for in the CRI's words, so that it works with other runtimes too.
 
 mod arguments;
+mod attach;
 mod client;
 mod cri_log;
 mod error;
@@ -12,12 +13,14 @@ mod inspect;
 mod interrupts;
 mod logs;
 mod output;
+mod port_forward;
 mod ps;
 mod pull;
 mod rm;
 mod run;
 mod stats;
 mod stop;
+mod streams;
 mod table;
 mod time;
 mod version;
@@ -58,6 +61,8 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Ps(ps) => ps::ps(client, &ps).await,
         Command::Logs(logs) => logs::logs(client, &logs).await,
         Command::Exec(exec) => exec::exec(client, &exec).await,
+        Command::Attach(attach) => attach::attach(client, &attach).await,
+        Command::PortForward(asked) => port_forward::port_forward(client, &asked).await,
         Command::Stop(stop) => stop::stop(client, &stop).await,
         Command::Rm(rm) => rm::remove(client, &rm).await,
         Command::Inspect { names } => inspect::inspect(client, &names).await,

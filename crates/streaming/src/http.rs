@@ -67,7 +67,9 @@ fn refuse(disagreement: Disagreement) -> Response<Full<Bytes>> {
     message.push('\n');
     let mut response = Response::new(Full::from(message));
     *response.status_mut() = status;
-    *response.headers_mut() = headers;
+    for (name, value) in headers {
+        response.headers_mut().append(name, HeaderValue::from_static(value));
+    }
     // A connection is for one request.
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

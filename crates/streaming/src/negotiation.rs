@@ -102,16 +102,16 @@ pub(crate) struct Agreement {
 pub(crate) struct Disagreement {
     pub status: StatusCode,
     pub message: String,
-    pub headers: HeaderMap,
+    pub headers: Vec<(HeaderName, &'static str)>,
 }
 
 impl Disagreement {
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Disagreement { status, message: message.into(), headers: HeaderMap::new() }
+        Disagreement { status, message: message.into(), headers: Vec::new() }
     }
 
     fn with(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.headers.append(name, HeaderValue::from_static(value));
+        self.headers.push((name, value));
         self
     }
 }

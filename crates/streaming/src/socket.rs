@@ -34,7 +34,10 @@ pub(crate) fn prepare(tcp: &TcpStream) -> io::Result<()> {
 pub(crate) struct Hangup(AsyncFd<OwnedFd>);
 
 impl Hangup {
-    #[expect(deprecated, reason = "the replacement is unsafe for types that may close it meanwhile; an OwnedFd does not")]
+    #[expect(
+        deprecated,
+        reason = "the replacement is unsafe for types that may close it meanwhile; an OwnedFd does not"
+    )]
     fn watch(tcp: &TcpStream) -> io::Result<Self> {
         // A descriptor of its own: what is awaited here is not taken from those who read and write.
         let copy = rustix::io::fcntl_dupfd_cloexec(tcp, 0)?;

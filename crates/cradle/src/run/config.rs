@@ -55,6 +55,8 @@ impl Config {
                 mounts,
                 labels: labels(&name),
                 log_path: "0.log".into(),
+                stdin: run.terminal.interactive,
+                tty: run.terminal.tty,
                 linux: Some(confinement(namespaces)),
                 ..Default::default()
             },

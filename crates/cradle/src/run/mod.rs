@@ -12,7 +12,7 @@ use crate::arguments::Run;
 use crate::client::Client;
 use crate::cri_log::Printer;
 use crate::error::Error;
-use crate::exec::{exit_code, no_terminal};
+use crate::exec::exit_code;
 use crate::interrupts::Interrupts;
 use crate::pull::{self, View};
 use crate::{logs, output, rm};
@@ -25,7 +25,9 @@ pub const LOGS: &str = "/var/log/cradle";
 const STOP_SECONDS: i64 = 10;
 
 pub async fn run(client: &mut Client, run: &Run) -> Result<ExitCode, Error> {
-    no_terminal(&run.terminal)?;
+    if !run.detach && (run.terminal.interactive || run.terminal.tty) {
+        return Err(Error::local("-i and -t go with --detach: then cradle attach connects with it"));
+    }
     let mut config = Config::new(run)?;
     let mut interrupts = Interrupts::listen()?;
     let image = interrupts.unless(prepare(client, &config)).await?;

@@ -127,7 +127,7 @@ impl Connection {
 
     /// A client's streams have odd numbers, each larger than the one before.
     fn note_opened(&mut self, stream: u32) -> Result<(), ProtocolError> {
-        if stream % 2 == 0 || stream <= self.last_stream {
+        if stream.is_multiple_of(2) || stream <= self.last_stream {
             return Err(ProtocolError::StreamOrder { stream, last: self.last_stream });
         }
         self.last_stream = stream;

@@ -51,7 +51,9 @@ pub enum Frame<'a> {
     Ping {
         id: u32,
     },
-    GoAway { status: u32 },
+    GoAway {
+        status: u32,
+    },
     /// `last` stands at the last piece of the last frame of the stream.
     Data {
         stream: u32,

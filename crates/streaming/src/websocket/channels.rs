@@ -112,8 +112,8 @@ impl Reader {
         let channel = payload.split_to(1)[0];
         match self.framing {
             Framing::Binary { close_signal: true } if channel == CLOSE_SIGNAL => match payload[..] {
-                [closed] => return Ok(Some(Event::Ended { stream: closed.into() })),
-                _ => return Err(Gone::Channel(ChannelError::CloseSignal(payload.len()))),
+                [closed] => Ok(Some(Event::Ended { stream: closed.into() })),
+                _ => Err(Gone::Channel(ChannelError::CloseSignal(payload.len()))),
             },
             Framing::Binary { .. } => {
                 self.data = payload;

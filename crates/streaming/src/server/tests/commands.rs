@@ -40,9 +40,12 @@ async fn a_command_gets_its_stdin_to_the_end_and_gives_its_output_and_status() {
 #[tokio::test]
 async fn every_version_over_spdy_tells_the_end_in_its_form() {
     let place = Place::new().await;
-    for (version, json) in
-        [("v4.channel.k8s.io", true), ("v3.channel.k8s.io", false), ("v2.channel.k8s.io", false), ("channel.k8s.io", false)]
-    {
+    for (version, json) in [
+        ("v4.channel.k8s.io", true),
+        ("v3.channel.k8s.io", false),
+        ("v2.channel.k8s.io", false),
+        ("channel.k8s.io", false),
+    ] {
         let path = place.exec(&["exit", "3"], OUTPUT);
         let mut client = Spdy::command(place.address, &path, version, &["error", "stdout"]).await;
         client.listen_to_the_end().await;

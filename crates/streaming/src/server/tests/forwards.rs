@@ -157,7 +157,9 @@ async fn spdy_within_websocket_is_the_same() {
     for _ in 0..100 {
         let heard = socket.heard.len();
         socket.listen(|socket| socket.heard.len() > heard).await;
-        for heard in listener.hear(&socket.heard[heard..].iter().flat_map(|(_, payload)| payload.clone()).collect::<Vec<_>>()) {
+        for heard in
+            listener.hear(&socket.heard[heard..].iter().flat_map(|(_, payload)| payload.clone()).collect::<Vec<_>>())
+        {
             match heard {
                 Heard::Said(3, bytes) => said.extend(bytes),
                 Heard::Ended(3) => {

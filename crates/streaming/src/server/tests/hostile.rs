@@ -20,7 +20,8 @@ async fn a_token_that_is_not_good_is_told_nothing() {
     drop(Spdy::new(place.address, &used, V4).await);
     let attach = place.attach();
     let wrong_kind = attach.replace("/attach/", "/exec/");
-    for path in ["/", "/exec/", "/exec/AAAAAAAAAAAAAAAAAAAAAA", &used, &wrong_kind, &attach, "/exec/../etc/passwd", "*"] {
+    for path in ["/", "/exec/", "/exec/AAAAAAAAAAAAAAAAAAAAAA", &used, &wrong_kind, &attach, "/exec/../etc/passwd", "*"]
+    {
         for headers in [spdy_headers(V4), websocket_headers("v5.channel.k8s.io")] {
             let (status, _, body) = refused(place.address, path, &headers).await;
             assert_eq!((status, body.as_str()), (404, "not found\n"), "{path}");
@@ -32,7 +33,8 @@ async fn a_token_that_is_not_good_is_told_nothing() {
 #[tokio::test]
 async fn a_client_of_unknown_versions_is_told_those_that_are_spoken() {
     let place = Place::new().await;
-    let (status, head, _) = refused(place.address, &place.exec(&["cat"], BOTH), &spdy_headers("v9.channel.k8s.io")).await;
+    let (status, head, _) =
+        refused(place.address, &place.exec(&["cat"], BOTH), &spdy_headers("v9.channel.k8s.io")).await;
     assert_eq!(status, 403);
     assert!(head.contains("x-accepted-stream-protocol-versions: v4.channel.k8s.io\r\n"), "{head}");
     let path = place.exec(&["cat"], BOTH);
@@ -100,7 +102,11 @@ async fn ten_thousand_streams_end_the_session() {
     for (path, version, headers) in [
         (place.exec(&["wait"], OUTPUT), V4, &[("streamtype", "stdin")][..]),
         (place.port_forward(&[]), "portforward.k8s.io", &[("streamtype", "data")][..]),
-        (place.port_forward(&[]), "portforward.k8s.io", &[("streamtype", "data"), ("port", "1"), ("requestid", "x")][..]),
+        (
+            place.port_forward(&[]),
+            "portforward.k8s.io",
+            &[("streamtype", "data"), ("port", "1"), ("requestid", "x")][..],
+        ),
     ] {
         let mut client = Spdy::new(place.address, &path, version).await;
         for _ in 0..10_000 {
@@ -127,7 +133,9 @@ async fn what_is_no_spdy_ends_the_session_with_a_goodbye() {
 #[tokio::test]
 async fn what_is_no_websocket_ends_the_session() {
     let place = Place::new().await;
-    for bytes in [vec![0xff; 100], clients::message(clients::BINARY, &[255, 0, 0]), vec![0x82, 0xff, 0, 0, 0, 1, 0, 0, 0, 0]] {
+    for bytes in
+        [vec![0xff; 100], clients::message(clients::BINARY, &[255, 0, 0]), vec![0x82, 0xff, 0, 0, 0, 1, 0, 0, 0, 0]]
+    {
         let mut client = WebSocket::new(place.address, &place.exec(&["wait"], OUTPUT), "v5.channel.k8s.io").await;
         client.tcp.write_all(&bytes).await.unwrap();
         client.listen(|_| false).await;
