@@ -33,7 +33,7 @@ impl Overlay<'_> {
     /// Mounts it at an open folder.
     pub(super) fn mount(&self, at: &OwnedFd) -> Result<(), StepError> {
         match self.mount_by_context(at) {
-            // Before Linux 6.7 there is no "lowerdir+", and one value holds only a few folders.
+            // Before Linux 6.8 there is no "lowerdir+", and one value holds only a few folders.
             Err(None) => self.mount_by_page(at),
             Err(Some(error)) => Err(error),
             Ok(()) => Ok(()),
@@ -53,6 +53,7 @@ impl Overlay<'_> {
         for (place, folder) in self.lower.iter().enumerate() {
             match fsconfig_set_string(&context, c"lowerdir+", folder.as_path()) {
                 Err(Errno::INVAL) if place == 0 => return Err(None),
+                Err(Errno::INVAL) => return Err(invalid(&context)),
                 result => result.explain(|| named(folder, &context))?,
             }
         }
@@ -66,7 +67,10 @@ impl Overlay<'_> {
         if let Some(label) = self.label {
             set("context", Path::new(label))?;
         }
-        fsconfig_create(&context).explain(|| mounts::messages(&context))?;
+        match fsconfig_create(&context) {
+            Err(Errno::INVAL) => return Err(invalid(&context)),
+            created => created.explain(|| mounts::messages(&context))?,
+        }
         let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, mounts::flags(0))
             .explain(|| mounts::messages(&context))?;
         Ok(mounts::attach(&mount, at).explain(String::new)?)
@@ -118,6 +122,14 @@ fn part(root: OwnedFd, path: Option<&Path>) -> Result<OwnedFd, StepError> {
         None => root,
     };
     mounts::copy(shown.as_fd(), Depth::Mount).explain(String::new)
+}
+
+/// Why options are invalid; none: the kernel is one before Linux 6.5, which only collects them at first, and refuses too
+/// many of them by a message of its own and an unknown one without.
+fn invalid(context: &OwnedFd) -> Option<StepError> {
+    let messages = mounts::messages(context);
+    let collected = messages.is_empty() || messages.starts_with("VFS: Legacy");
+    (!collected).then(|| StepError { detail: messages, errno: Errno::INVAL.raw_os_error() })
 }
 
 fn named(folder: &Path, context: &OwnedFd) -> String {

@@ -375,7 +375,7 @@ fn a_pod_with_the_hosts_network_can_have_a_user_namespace() {
 
 fn namespaces_of_a_containers_own_belong_to_the_user_namespace() {
     let world = world();
-    let script = "hostname; cat /proc/sys/net/ipv4/ip_default_ttl /proc/sys/kernel/msgmax; ls /sys/class/net; \
+    let script = "hostname; cat /proc/sys/net/ipv4/ip_default_ttl /proc/sys/kernel/msgmax; ls -d /sys/class/net/lo; \
         touch /dev/mqueue/queue && echo made; ip link set lo up && cat /sys/class/net/lo/flags";
     let output = world.run(script, |spec| {
         inside(spec);
@@ -388,7 +388,7 @@ fn namespaces_of_a_containers_own_belong_to_the_user_namespace() {
         spec["linux"]["sysctl"] = json!({ "net.ipv4.ip_default_ttl": "77", "kernel.msgmax": "5000" });
         spec["process"]["capabilities"] = capabilities(&["CAP_NET_ADMIN"]);
     });
-    assert_eq!(output.stdout, "mine\n77\n5000\nlo\nmade\n0x9\n", "{}", output.stderr);
+    assert_eq!(output.stdout, "mine\n77\n5000\n/sys/class/net/lo\nmade\n0x9\n", "{}", output.stderr);
 }
 
 fn a_namespace_of_one_user_is_enough_for_root() {
