@@ -1,7 +1,7 @@
 //! Whether this machine can run pods with a user namespace of their own: tried, as versions and names of file systems say
 //! little.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use cradle_sys::SingleThreaded;
@@ -35,15 +35,20 @@ pub fn user_namespaces(store: &Path, single: &SingleThreaded) -> Result<(), Star
     proc_inside(single)
 }
 
-fn overlay_of_mapped(store: &Path, mapping: std::os::fd::BorrowedFd<'_>) -> Result<(), StepError> {
+fn overlay_of_mapped(store: &Path, mapping: BorrowedFd<'_>) -> Result<(), StepError> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     let named = || store.display().to_string();
+    let map = |mount: &OwnedFd, what: &str| {
+        let mapped = mounts::shape(mount, Attributes::default(), None, Some(mapping));
+        mapped.explain(|| format!("mapping the owners in {what}"))
+    };
     let copied = mounts::copy_path(store, Depth::Mount).explain(named)?;
-    let mapped = mounts::shape(&copied, Attributes::default(), None, Some(mapping));
-    mapped.explain(|| format!("mapping the owners in {}", store.display()))?;
+    map(&copied, &store.display().to_string())?;
     move_mount(&copied, c"", CWD, store, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).explain(named)?;
     let open = |path: &Path| openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let other = mounts::new_filesystem("tmpfs", "tmpfs", &[], 0)?;
+    // What the kubelet and the daemon give to containers lies in such ones.
+    map(&other, "a tmpfs")?;
     mounts::attach(&other, &open(Path::new(SOMEWHERE))?)?;
     let lower = [store.to_owned(), PathBuf::from(SOMEWHERE)];
     Overlay { lower: &lower, writable: None, label: None }.mount(&open(store)?)
