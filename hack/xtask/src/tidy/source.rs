@@ -63,7 +63,10 @@ pub fn is_generated(content: &str) -> bool {
 }
 
 fn is_test_file(path: &str) -> bool {
-    path.starts_with("crates/testkit/") || path.ends_with("/tests.rs") || path.split('/').any(|part| part == "tests")
+    path.starts_with("crates/testkit/")
+        || path.ends_with("/tests.rs")
+        || path.ends_with("/testing.rs")
+        || path.split('/').any(|part| part == "tests")
 }
 
 /// `content` with spaces for comments and for what stands in string and character literals; line breaks stay.
