@@ -41,7 +41,7 @@ pub(super) struct Child<'a> {
     /// Columns and rows of the terminal to open.
     size: (u16, u16),
     root: Option<Root>,
-    /// In the places of the steps: the sources of bind mounts.
+    /// In the places of the steps: what they mount, as far as it was opened or made before.
     sources: Vec<Option<OwnedFd>>,
     masks: Masks,
     /// The folder that the last node or link was made in: `/dev`, for most.

@@ -1,7 +1,8 @@
 //! Performs plans: starts a container's first process and further ones.
 //!
 //! The calling process, a shim with one thread, makes one clone3; the child does the steps of the plan in order and
-//! executes the program. It tells over a socket pair what failed (`line.rs`). [`begin`] and [`begin_exec`] return at once
+//! executes the program; on the way into a pod's user namespace it makes a second one, its successor, that goes on. It
+//! tells over a socket pair what failed (`line.rs`). [`begin`] and [`begin_exec`] return at once
 //! with a [`Starting`]; [`start`] and [`exec`] return when the program runs or when nothing of the child is left.
 
 mod child;
