@@ -132,7 +132,7 @@ refuses a_missing_source_is_named 125 "no $PLACE/nothing on this machine" run -v
 refuses a_named_volume_is_explained 125 'no named volumes' run -v data:/x "$IMAGE" true
 refuses a_bad_name_is_refused 125 'begins with' run --name ../x "$IMAGE" true
 refuses a_bad_port_is_refused 125 'PORT:PORT' run -p 80 "$IMAGE" true
-refuses a_terminal_is_not_there_yet 125 'not built yet' run -it "$IMAGE" sh
+refuses a_terminal_comes_by_attach 125 'go with --detach' run -it "$IMAGE" sh
 
 begin run --rm --name "$N-d" "$IMAGE" sh -c 'trap "echo stopped; exit 3" TERM; echo ready; while :; do sleep 0.1; done'
 until_true 10 has_said ready
