@@ -75,6 +75,7 @@ fn an_error_names_file_line_key_and_what_is_wrong() {
             "/etc/c.toml:2: network.subnets: subnet 10.0.0.1/8 has bits set behind its prefix (did you mean 10.0.0.0/8?)",
         ),
         ("[network]\nsubnets = []", "/etc/c.toml:2: network.subnets: there must be at least one subnet"),
+        ("[streaming]\naddress = \"localhost\"", "/etc/c.toml:2: streaming.address: \"localhost\" must be an IP address"),
         ("[log]\nformat = \"xml\"", "/etc/c.toml:2: log.format: \"xml\" must be \"text\" or \"json\""),
         (
             "[cgroup]\nroot = \"/a/../b\"",
@@ -148,4 +149,10 @@ fn root_and_state_are_two_folders() {
         flag("root", "/run/cradle"),
         Err("root and state are both /run/cradle, and must be two folders".to_owned())
     );
+}
+
+#[test]
+fn a_certificate_has_its_key() {
+    let half = "streaming.tls_certificate and streaming.tls_key: one is set, and the other is not";
+    assert_eq!(flag("streaming.tls_key", "/etc/cradle/key.pem"), Err(half.to_owned()));
 }

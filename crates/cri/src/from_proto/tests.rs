@@ -552,3 +552,20 @@ fn an_empty_id_names_nothing() {
         "container_id is \"\": it must not be empty"
     );
 }
+
+#[test]
+fn a_client_wants_some_stream_and_no_stderr_of_a_terminal() {
+    assert!(wanted(false, true, true, false).is_ok());
+    assert!(wanted(true, false, false, true).is_ok());
+    let refused = |stdin, stdout, stderr, terminal| wanted(stdin, stdout, stderr, terminal).unwrap_err().to_string();
+    assert!(refused(true, true, true, true).contains("a terminal has one output"));
+    assert!(refused(false, false, false, false).contains("must be wanted"));
+}
+
+#[test]
+fn ports_are_those_of_tcp() {
+    assert_eq!(ports(vec![1, 65535]), Ok(vec![1, 65535]));
+    for bad in [0, -1, 65536] {
+        assert_eq!(ports(vec![80, bad]).unwrap_err().to_string(), format!("port[1] is {bad}: it must be between 1 and 65535"));
+    }
+}

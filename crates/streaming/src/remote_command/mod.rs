@@ -141,7 +141,9 @@ async fn until_ended(shared: &Shared, streams: &Streams, output: &Output, end: E
             Ok(Status::of_command(ended))
         }
         End::Attachment(attachment) => {
-            let copies = output.stdout.is_some() || output.stderr.is_some();
+            // A container with a terminal may give an output that the client has no stream for.
+            let copies = (output.stdout.is_some() && streams.stdout.is_some())
+                || (output.stderr.is_some() && streams.stderr.is_some());
             tokio::select! {
                 copied = &mut copied, if copies => {
                     copied?;
