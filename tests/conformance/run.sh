@@ -27,5 +27,13 @@ critest-local -runtime-endpoint "unix://$SOCKET" -image-endpoint "unix://$SOCKET
 [[ -s $REPORT ]] || { tail -20 "$TEST/log/critest.log" >&2; die "critest left no report; its log is $TEST/log/critest.log"; }
 
 "$HERE/compare.sh" "$REPORT" ${1:+"$1"}
+
+# The streaming specs again, over WebSocket.
+if critest-local -runtime-endpoint "unix://$SOCKET" -image-endpoint "unix://$SOCKET" -ginkgo.no-color -ginkgo.focus Streaming \
+    -websocket-exec -websocket-attach -websocket-portforward > "$TEST/log/critest-websocket.log" 2>&1; then
+    pass streaming_specs_over_websocket
+else
+    fail streaming_specs_over_websocket "see $TEST/log/critest-websocket.log"
+fi
 machine_check nothing_is_left_after_critest
 check daemon_ends_within_5_s daemon_stop
