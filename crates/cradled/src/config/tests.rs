@@ -75,7 +75,10 @@ fn an_error_names_file_line_key_and_what_is_wrong() {
             "/etc/c.toml:2: network.subnets: subnet 10.0.0.1/8 has bits set behind its prefix (did you mean 10.0.0.0/8?)",
         ),
         ("[network]\nsubnets = []", "/etc/c.toml:2: network.subnets: there must be at least one subnet"),
-        ("[streaming]\naddress = \"localhost\"", "/etc/c.toml:2: streaming.address: \"localhost\" must be an IP address"),
+        (
+            "[streaming]\naddress = \"localhost\"",
+            "/etc/c.toml:2: streaming.address: \"localhost\" must be an IP address",
+        ),
         ("[log]\nformat = \"xml\"", "/etc/c.toml:2: log.format: \"xml\" must be \"text\" or \"json\""),
         (
             "[cgroup]\nroot = \"/a/../b\"",

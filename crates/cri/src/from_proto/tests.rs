@@ -566,6 +566,9 @@ fn a_client_wants_some_stream_and_no_stderr_of_a_terminal() {
 fn ports_are_those_of_tcp() {
     assert_eq!(ports(vec![1, 65535]), Ok(vec![1, 65535]));
     for bad in [0, -1, 65536] {
-        assert_eq!(ports(vec![80, bad]).unwrap_err().to_string(), format!("port[1] is {bad}: it must be between 1 and 65535"));
+        assert_eq!(
+            ports(vec![80, bad]).unwrap_err().to_string(),
+            format!("port[1] is {bad}: it must be between 1 and 65535")
+        );
     }
 }
