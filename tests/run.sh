@@ -110,7 +110,7 @@ for tier in "${TIERS[@]}"; do
             PASS) p+=1 ;;
             FAIL) f+=1; TROUBLE+="FAIL $tier: $rest"$'\n' ;;
             SKIP)
-                if expected "$tier" "${rest%%:*}"; then s+=1; TROUBLE+="skip $tier: $rest"$'\n'
+                if expected "$tier" "${rest%%: *}"; then s+=1; TROUBLE+="skip $tier: $rest"$'\n'
                 else f+=1; TROUBLE+="FAIL $tier: unexpected skip of $rest"$'\n'; fi ;;
         esac
     done < <(grep -E '^(PASS|FAIL|SKIP) ' "$log" || true)
