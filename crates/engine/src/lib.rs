@@ -9,6 +9,7 @@ mod apparmor;
 mod container;
 mod creations;
 mod engine;
+mod host_path;
 pub mod limits;
 mod oci;
 mod pod;

@@ -24,6 +24,8 @@ pub const EXEC_OUTPUT_MAX_BYTES: usize = 16 * 1024 * 1024 - 64 * 1024;
 pub const SHIM_EVENTS: usize = 256;
 /// Requests to one shim that await their answer.
 pub const SHIM_REQUESTS_IN_FLIGHT: usize = 256;
+/// A look at a path of the host that a request names; its file system may never answer.
+pub const HOST_PATH_ANSWER: Duration = Duration::from_secs(5);
 /// First and longest pause between two tries of the repairer.
 pub const REPAIR_FIRST: Duration = Duration::from_millis(200);
 pub const REPAIR_LONGEST: Duration = Duration::from_secs(30);

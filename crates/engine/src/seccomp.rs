@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cradle_domain::{Class, Failure};
 use cradle_executor::seccomp::{self, Architecture, ProfileContext};
 use oci_spec::runtime::{Capability, LinuxSeccomp};
+use rustix::fs::{Mode, OFlags};
 
-use crate::limits;
 use crate::spec::Profile;
+use crate::{host_path, limits};
 
 /// Default profiles by capabilities. Their number is bounded by dropping all when it grows: it is a cache.
 #[derive(Default)]
@@ -24,11 +25,18 @@ impl Profiles {
     ///
     /// # Errors
     /// The file of a localhost profile cannot be read, or is no profile.
-    pub fn resolve(&self, profile: &Profile, capabilities: &[Capability]) -> Result<Option<LinuxSeccomp>, Failure> {
+    pub async fn resolve(
+        &self,
+        profile: &Profile,
+        capabilities: Vec<Capability>,
+    ) -> Result<Option<LinuxSeccomp>, Failure> {
         match profile {
             Profile::Unset | Profile::Unconfined => Ok(None),
-            Profile::RuntimeDefault => Ok(Some(self.default_for(capabilities))),
-            Profile::Localhost(path) => read(path, capabilities).map(Some),
+            Profile::RuntimeDefault => Ok(Some(self.default_for(&capabilities))),
+            Profile::Localhost(path) => {
+                let (what, path) = (format!("the seccomp profile {path:?}"), path.clone());
+                host_path::read(&what, move || read(&path, &capabilities)).await.map(Some)
+            }
         }
     }
 
@@ -58,7 +66,10 @@ fn read(path: &str, capabilities: &[Capability]) -> Result<LinuxSeccomp, Failure
     if !path.starts_with('/') {
         return Err(failed(Class::Invalid, "its path is not absolute".into()));
     }
-    let file = std::fs::File::open(path).map_err(|error| failed(Class::Invalid, error.to_string()))?;
+    // A FIFO would wait for a writer.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(std::io::Error::from);
+    let file = std::fs::File::from(file.map_err(|error| failed(Class::Invalid, error.to_string()))?);
     let mut json = Vec::new();
     let read = file.take(limits::SECCOMP_PROFILE_MAX_BYTES + 1).read_to_end(&mut json);
     read.map_err(|error| failed(Class::Unavailable, error.to_string()))?;

@@ -34,7 +34,7 @@ pub const DRAIN_DEADLINE: Duration = Duration::from_secs(2);
 pub const EXEC_KILL_DEADLINE: Duration = Duration::from_secs(5);
 /// Between [`crate::protocol::Request::Shutdown`] and its refusal, while processes cannot be killed. Less than what the
 /// daemon waits.
-pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
+pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 /// First pause before processes that were killed are looked at again; it doubles up to [`KILL_RETRY_MAX`].
 pub const KILL_RETRY_FIRST: Duration = Duration::from_millis(1);
 /// Longest pause between two attempts to kill the rest of a control group.

@@ -24,9 +24,12 @@ pub(crate) async fn stop_container(
     }
     let core = core.clone();
     detached(async move {
-        if container.state() == ContainerState::Starting {
-            // Its start is bounded; what came of it decides.
-            drop(container.lane.lock().await);
+        let mut grace = grace;
+        if container.state() == ContainerState::Starting
+            && tokio::time::timeout(grace, container.lane.lock()).await.is_err()
+        {
+            // It hangs on its way, where no signal but SIGKILL reaches it.
+            grace = Duration::ZERO;
         }
         if !container.is_alive() {
             return Ok(());

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use cradle_domain::{Class, Failure};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 
-use crate::spec::ContainerSpec;
+use crate::spec::Device;
 
 /// Folders below `/dev` that are no devices of the host's, or that the container has of its own.
 const NOT_SHARED: [&str; 6] = ["pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts"];
@@ -21,13 +21,13 @@ const FOLDER_MAX: usize = 4096;
 ///
 /// # Errors
 /// A device of the request is not there.
-pub(super) fn of(spec: &ContainerSpec) -> Result<Vec<LinuxDevice>, Failure> {
+pub(super) fn of(privileged: bool, asked: &[Device]) -> Result<Vec<LinuxDevice>, Failure> {
     let mut devices = Vec::new();
-    if spec.security.privileged {
+    if privileged {
         collect(Path::new("/dev"), Path::new("/dev"), &mut devices, true)
             .map_err(|error| Failure::new(Class::Unavailable, format!("listing the host's devices: {error}")))?;
     }
-    for device in &spec.devices {
+    for device in asked {
         let container_path = if device.container_path.is_empty() { &device.host_path } else { &device.container_path };
         let (host, inside) = (Path::new(&device.host_path), Path::new(container_path));
         let found = fs::metadata(host).and_then(|metadata| {

@@ -20,6 +20,7 @@ pub(crate) use resources::limits;
 use crate::act::run_pod;
 use crate::container::Container;
 use crate::engine::Core;
+use crate::host_path;
 use crate::pod::Pod;
 use crate::spec::{ContainerSecurity, ContainerSpec, MountSource, NamespaceMode, PodSpec, Profile};
 use crate::view::{ContainerUser, ImageConfig};
@@ -47,28 +48,25 @@ pub(crate) struct Inputs<'a> {
 
 /// The specification of a container.
 pub(crate) async fn container(core: &Core, pod: &Pod, container: &Container) -> Result<Spec, Failure> {
+    let security = &container.spec.security;
     let inputs = Inputs {
+        seccomp: seccomp(core, security).await?,
         image_mounts: image_mounts(core, container).await?,
-        target_pid: target_pid(core, &container.spec.security)?,
-        devices: devices::of(&container.spec)?,
-        ..inputs(core, pod, container)?
+        target_pid: target_pid(core, security)?,
+        devices: devices(&container.spec).await?,
+        ..inputs(core, pod, container)
     };
     build(&inputs)
 }
 
 /// The process of an exec: the container's own, whose arguments are replaced.
 pub(crate) fn exec_process(core: &Core, pod: &Pod, container: &Container) -> Result<Process, Failure> {
-    let inputs = inputs(core, pod, container)?;
-    process::build(&inputs)
+    process::build(&inputs(core, pod, container))
 }
 
-/// What is known without asking the machine for more than a profile.
-fn inputs<'a>(core: &'a Core, pod: &'a Pod, container: &'a Container) -> Result<Inputs<'a>, Failure> {
-    let security = &container.spec.security;
-    let names = capabilities::bounding(security)?;
-    // Whatever is asked for, a privileged container has no filter.
-    let profile = if security.privileged { &Profile::Unconfined } else { &security.seccomp };
-    Ok(Inputs {
+/// What is known without asking the machine.
+fn inputs<'a>(core: &'a Core, pod: &'a Pod, container: &'a Container) -> Inputs<'a> {
+    Inputs {
         pod: &pod.spec,
         container: &container.spec,
         image: &container.image_config,
@@ -76,11 +74,25 @@ fn inputs<'a>(core: &'a Core, pod: &'a Pod, container: &'a Container) -> Result<
         hostname: run_pod::hostname(core, &pod.spec),
         pod_folder: core.pod_folder(&pod.id),
         cgroup: &container.cgroup,
-        seccomp: core.seccomp.resolve(profile, &names)?,
+        seccomp: None,
         devices: Vec::new(),
         image_mounts: Vec::new(),
         target_pid: None,
-    })
+    }
+}
+
+async fn seccomp(core: &Core, security: &ContainerSecurity) -> Result<Option<LinuxSeccomp>, Failure> {
+    // Whatever is asked for, a privileged container has no filter.
+    let profile = if security.privileged { &Profile::Unconfined } else { &security.seccomp };
+    core.seccomp.resolve(profile, capabilities::bounding(security)?).await
+}
+
+async fn devices(spec: &ContainerSpec) -> Result<Vec<LinuxDevice>, Failure> {
+    let (privileged, asked) = (spec.security.privileged, spec.devices.clone());
+    if !privileged && asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    host_path::read("the devices of the request", move || devices::of(privileged, &asked)).await
 }
 
 fn target_pid(core: &Core, security: &ContainerSecurity) -> Result<Option<PathBuf>, Failure> {

@@ -216,17 +216,13 @@ impl Shim {
 
     /// Kills everything in a container. One that is not known has nothing to kill.
     pub(crate) fn kill_container(&mut self, waiter: Waiter, id: &ContainerId) -> Result<(), Refusal> {
-        let full = || {
-            let text = format!("{KILLS_WAITING_MAX} requests to kill container {} are waiting already", id.short());
-            Refusal::new(Class::Busy, text)
-        };
         if let Some(start) = self.starts.iter_mut().find(|start| start.is_container(id)) {
-            start.await_end(waiter).ok_or_else(full)?;
+            start.await_end(waiter)?;
             let number = start.number();
             self.kill_start(number);
         } else if let Some(container) = self.containers.iter_mut().find(|container| container.id == *id) {
             if container.kills.len() >= KILLS_WAITING_MAX {
-                return Err(full());
+                return Err(too_many_kills());
             }
             container.kills.push(waiter);
             let number = container.number;
@@ -315,6 +311,10 @@ fn line_max(io: &ContainerIo) -> usize {
         Ok(0) | Err(_) => LOG_LINE_DEFAULT_BYTES,
         Ok(bytes) => bytes.min(LOG_LINE_MAX_BYTES),
     }
+}
+
+pub(super) fn too_many_kills() -> Refusal {
+    Refusal::new(Class::Busy, format!("{KILLS_WAITING_MAX} requests to kill it are waiting already"))
 }
 
 pub(super) fn not_found(id: &ContainerId) -> Refusal {

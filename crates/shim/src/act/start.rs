@@ -9,6 +9,7 @@ use cradle_executor::run::{self, Progress, StartError, Starting};
 use rustix::io::Errno;
 use rustix::process::WaitStatus;
 
+use crate::act::containers::too_many_kills;
 use crate::connection::Waiter;
 use crate::deadlines::Due;
 use crate::journal::Level;
@@ -64,9 +65,19 @@ impl Start {
         matches!(&self.what, What::Container { request, .. } if request.plan.user_namespace().is_some())
     }
 
-    /// Who wants it killed is answered when it is gone; none: too many wait already.
-    pub fn await_end(&mut self, waiter: Waiter) -> Option<()> {
-        (self.kills.len() < KILLS_WAITING_MAX).then(|| self.kills.push(waiter))
+    /// Who wants it killed is answered when it is gone.
+    ///
+    /// # Errors
+    /// It cannot be killed, or too many wait already.
+    pub fn await_end(&mut self, waiter: Waiter) -> Result<(), Refusal> {
+        if self.state == State::Stuck {
+            return Err(stuck());
+        }
+        if self.kills.len() >= KILLS_WAITING_MAX {
+            return Err(too_many_kills());
+        }
+        self.kills.push(waiter);
+        Ok(())
     }
 }
 
@@ -76,12 +87,14 @@ impl Shim {
     pub(crate) fn start_container(&mut self, waiter: Waiter, request: Box<StartContainer>) {
         let id = &request.plan.id;
         if let Some(start) = self.starts.iter_mut().find(|start| start.is_container(id)) {
-            let text = match start.state {
+            let refusal = match start.state {
                 State::Doomed if start.next.is_none() => return start.next = Some((waiter, request)),
-                State::Stuck => "an earlier start of it cannot be killed",
-                State::Underway | State::Doomed | State::Gone => "it is being started already",
+                State::Stuck => stuck(),
+                State::Underway | State::Doomed | State::Gone => {
+                    Refusal::new(Class::Busy, "it is being started already")
+                }
             };
-            return self.refuse(&waiter, Refusal::new(Class::Busy, text));
+            return self.refuse(&waiter, refusal);
         }
         if let Some(container) = self.containers.iter().find(|container| container.id == *id) {
             let started = Reply::Started { pid: container.pid, at: container.started_at };
@@ -272,10 +285,17 @@ impl Shim {
         let unknown = || Refusal::new(Class::Bug, "a process did not start for an unknown reason");
         let refusal = self.starts[index].refusal.take().unwrap_or_else(unknown);
         self.refuse(&waiter, refusal);
-        if self.starts[index].state == State::Stuck
-            && let Some((waiter, _)) = self.starts[index].next.take()
-        {
-            self.refuse(&waiter, Refusal::new(Class::Busy, "an earlier start of it cannot be killed"));
+        if self.starts[index].state == State::Stuck {
+            self.tell_that_it_is_stuck(index);
+        }
+    }
+
+    /// Nobody waits any longer for the end of a process that cannot be killed.
+    fn tell_that_it_is_stuck(&mut self, index: usize) {
+        let start = &mut self.starts[index];
+        let next = start.next.take().map(|(waiter, _)| waiter);
+        for waiter in std::mem::take(&mut start.kills).into_iter().chain(next) {
+            self.refuse(&waiter, stuck());
         }
     }
 
@@ -331,6 +351,11 @@ impl Shim {
 /// By somebody's wish, or with its container: whose end kills every process in its PID namespace.
 fn killed() -> Refusal {
     Refusal::new(Class::Refused, "it was killed before its program ran")
+}
+
+fn stuck() -> Refusal {
+    Refusal::new(Class::Deadline, "a process of it that was to start cannot be killed")
+        .with_hint("It may wait for a device or a file system: see its stack in /proc.")
 }
 
 pub(super) fn refuse_log(error: &OpenLogError) -> Refusal {
