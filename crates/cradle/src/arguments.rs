@@ -31,6 +31,15 @@ pub enum Command {
     Images(Images),
     /// Remove images
     Rmi(Rmi),
+    /// Show the steps that made an image, the latest first
+    History(History),
+    /// Take in the images of an archive: of docker save, or an OCI image layout
+    Load(Load),
+    /// Write images to an archive that docker load reads as well
+    Save(Save),
+    /// Work with images
+    #[command(subcommand)]
+    Image(Image),
     /// Run a command in a new container, in a pod of its own
     Run(Run),
     /// List containers
@@ -94,6 +103,75 @@ pub struct Rmi {
     /// Names or ids
     #[arg(required = true)]
     pub images: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct History {
+    /// Print ids alone
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Show all of each step
+    #[arg(long)]
+    pub no_trunc: bool,
+    /// A name or an id
+    pub image: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Load {
+    /// Read the archive from a file [default: stdin]
+    #[arg(short, long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// Print nothing but the images' names
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Save {
+    /// Write the archive to a file [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Names or ids
+    #[arg(required = true)]
+    pub images: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Prune {
+    /// Also those with a tag, if no container is made from them
+    #[arg(short, long)]
+    pub all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub force: bool,
+}
+
+/// The commands that concern images, as docker groups them.
+#[derive(Debug, Subcommand)]
+pub enum Image {
+    /// Show what images are made of, as JSON
+    Inspect {
+        /// Names or ids
+        #[arg(required = true, value_name = "IMAGE")]
+        images: Vec<String>,
+    },
+    /// List images
+    #[command(visible_alias = "list")]
+    Ls(Images),
+    /// Remove images
+    #[command(visible_alias = "remove")]
+    Rm(Rmi),
+    /// Remove images without a tag that no container is made from
+    Prune(Prune),
+    /// Fetch an image
+    Pull(Pull),
+    /// Show the steps that made an image, the latest first
+    History(History),
+    /// Take in the images of an archive: of docker save, or an OCI image layout
+    Load(Load),
+    /// Write images to an archive that docker load reads as well
+    Save(Save),
 }
 
 #[derive(Debug, Args)]
@@ -265,6 +343,11 @@ mod tests {
             "registry",
             "attach",
             "port-forward x",
+            "save",
+            "save -o x",
+            "history",
+            "image",
+            "image inspect",
             "exec -t --timeout 1 x y",
         ] {
             let words = ["cradle"].into_iter().chain(line.split(' '));

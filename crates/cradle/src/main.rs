@@ -1,5 +1,6 @@
 //! `cradle`: pods and containers for people who know docker; a client of the daemon's socket. Everything but the
-//! progress of pulls and the explanations is asked for in the CRI's words, so that it works with other runtimes too.
+//! progress of pulls, archives, what images are made of and the explanations is asked for in the CRI's words, so that it
+//! works with other runtimes too.
 
 mod arguments;
 mod attach;
@@ -8,9 +9,12 @@ mod cri_log;
 mod error;
 mod exec;
 mod explain;
+mod history;
+mod image_inspect;
 mod images;
 mod inspect;
 mod interrupts;
+mod load;
 mod logs;
 mod output;
 mod port_forward;
@@ -18,6 +22,7 @@ mod ps;
 mod pull;
 mod rm;
 mod run;
+mod save;
 mod stats;
 mod stop;
 mod streams;
@@ -29,7 +34,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use arguments::{Arguments, Command, Registry};
+use arguments::{Arguments, Command, Image, Registry};
 use error::Error;
 
 fn main() -> ExitCode {
@@ -57,6 +62,10 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Pull(pull) => pull::pull(client, &pull).await,
         Command::Images(images) => images::images(client, &images).await,
         Command::Rmi(rmi) => images::remove(client, &rmi).await,
+        Command::History(history) => history::history(client, &history).await,
+        Command::Load(load) => load::load(client, &load).await,
+        Command::Save(save) => save::save(client, &save).await,
+        Command::Image(command) => of_images(client, command).await,
         Command::Run(run) => run::run(client, &run).await,
         Command::Ps(ps) => ps::ps(client, &ps).await,
         Command::Logs(logs) => logs::logs(client, &logs).await,
@@ -69,5 +78,18 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Stats => stats::stats(client).await,
         Command::Explain { container } => explain::container(client, &container).await,
         Command::Registry(Registry::Explain { image, login }) => explain::reference(client, &image, &login).await,
+    }
+}
+
+async fn of_images(client: &mut client::Client, command: Image) -> Result<ExitCode, Error> {
+    match command {
+        Image::Inspect { images } => image_inspect::inspect(client, &images).await,
+        Image::Ls(images) => images::images(client, &images).await,
+        Image::Rm(rmi) => images::remove(client, &rmi).await,
+        Image::Prune(prune) => images::prune(client, &prune).await,
+        Image::Pull(pull) => pull::pull(client, &pull).await,
+        Image::History(history) => history::history(client, &history).await,
+        Image::Load(load) => load::load(client, &load).await,
+        Image::Save(save) => save::save(client, &save).await,
     }
 }

@@ -29,6 +29,94 @@ pub struct LayerProgress {
     #[prost(uint64, tag = "4")]
     pub total_bytes: u64,
 }
+/// The next bytes of an archive.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LoadRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LoadResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub images: ::prost::alloc::vec::Vec<LoadedImage>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LoadedImage {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Those that the archive gives it; empty: it has only its id.
+    #[prost(string, repeated, tag = "2")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SaveRequest {
+    /// Names or ids, at least one. An image is saved under those of its tags that are named here.
+    #[prost(string, repeated, tag = "1")]
+    pub images: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// The next bytes of an archive.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SaveResponse {
+    #[prost(bytes = "vec", tag = "1")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DescribeImageRequest {
+    /// A name or an id.
+    #[prost(string, tag = "1")]
+    pub image: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DescribeImageResponse {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub manifest_digest: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub manifest_media_type: ::prost::alloc::string::String,
+    /// The image's configuration as it came: JSON of the OCI or Docker image specification.
+    #[prost(bytes = "vec", tag = "4")]
+    pub config: ::prost::alloc::vec::Vec<u8>,
+    /// The base first.
+    #[prost(message, repeated, tag = "5")]
+    pub layers: ::prost::alloc::vec::Vec<ImageLayer>,
+    #[prost(message, optional, tag = "6")]
+    pub usage: ::core::option::Option<ImageUsage>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImageLayer {
+    /// Of the compressed blob.
+    #[prost(string, tag = "1")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub compressed_bytes: u64,
+    /// Of the archive within.
+    #[prost(string, tag = "3")]
+    pub diff_id: ::prost::alloc::string::String,
+    /// What its files take on disk.
+    #[prost(uint64, tag = "4")]
+    pub unpacked_bytes: u64,
+    /// Whether the blob is kept beside them, as Save needs it.
+    #[prost(bool, tag = "5")]
+    pub blob_kept: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListImageUsageRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListImageUsageResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub images: ::prost::alloc::vec::Vec<ImageUsage>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImageUsage {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// All that it takes on disk, and the part of it that other images have as well.
+    #[prost(uint64, tag = "2")]
+    pub size_bytes: u64,
+    #[prost(uint64, tag = "3")]
+    pub shared_bytes: u64,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExplainReferenceRequest {
     #[prost(string, tag = "1")]
@@ -202,6 +290,98 @@ pub mod cradle_client {
             req.extensions_mut().insert(GrpcMethod::new("cradle.v1.Cradle", "Pull"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Takes in the images of an archive: an OCI image layout or what `docker save` writes, as a tar archive that may be
+        /// compressed by gzip or zstd. Leaving before the end gives up what is not listed yet.
+        pub async fn load(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::LoadRequest>,
+        ) -> std::result::Result<tonic::Response<super::LoadResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/cradle.v1.Cradle/Load");
+            let mut req = request.into_streaming_request();
+            req.extensions_mut().insert(GrpcMethod::new("cradle.v1.Cradle", "Load"));
+            self.inner.client_streaming(req, path, codec).await
+        }
+        /// Images as one archive in both forms that Load knows. One whose stream ends with the status OK is whole.
+        pub async fn save(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SaveRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::SaveResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/cradle.v1.Cradle/Save");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("cradle.v1.Cradle", "Save"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// What an image is made of; NOT_FOUND if there is none of this name.
+        pub async fn describe_image(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DescribeImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DescribeImageResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/cradle.v1.Cradle/DescribeImage",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("cradle.v1.Cradle", "DescribeImage"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What images have in common.
+        pub async fn list_image_usage(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListImageUsageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListImageUsageResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/cradle.v1.Cradle/ListImageUsage",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("cradle.v1.Cradle", "ListImageUsage"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Which hosts Pull would ask for an image, in which order, with which trust and credentials, and why. Asks none of
         /// them.
         pub async fn explain_reference(
@@ -280,6 +460,39 @@ pub mod cradle_server {
             &self,
             request: tonic::Request<super::PullRequest>,
         ) -> std::result::Result<tonic::Response<Self::PullStream>, tonic::Status>;
+        /// Takes in the images of an archive: an OCI image layout or what `docker save` writes, as a tar archive that may be
+        /// compressed by gzip or zstd. Leaving before the end gives up what is not listed yet.
+        async fn load(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::LoadRequest>>,
+        ) -> std::result::Result<tonic::Response<super::LoadResponse>, tonic::Status>;
+        /// Server streaming response type for the Save method.
+        type SaveStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::SaveResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Images as one archive in both forms that Load knows. One whose stream ends with the status OK is whole.
+        async fn save(
+            &self,
+            request: tonic::Request<super::SaveRequest>,
+        ) -> std::result::Result<tonic::Response<Self::SaveStream>, tonic::Status>;
+        /// What an image is made of; NOT_FOUND if there is none of this name.
+        async fn describe_image(
+            &self,
+            request: tonic::Request<super::DescribeImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DescribeImageResponse>,
+            tonic::Status,
+        >;
+        /// What images have in common.
+        async fn list_image_usage(
+            &self,
+            request: tonic::Request<super::ListImageUsageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListImageUsageResponse>,
+            tonic::Status,
+        >;
         /// Which hosts Pull would ask for an image, in which order, with which trust and credentials, and why. Asks none of
         /// them.
         async fn explain_reference(
@@ -416,6 +629,187 @@ pub mod cradle_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/cradle.v1.Cradle/Load" => {
+                    #[allow(non_camel_case_types)]
+                    struct LoadSvc<T: Cradle>(pub Arc<T>);
+                    impl<
+                        T: Cradle,
+                    > tonic::server::ClientStreamingService<super::LoadRequest>
+                    for LoadSvc<T> {
+                        type Response = super::LoadResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<tonic::Streaming<super::LoadRequest>>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Cradle>::load(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = LoadSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.client_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/cradle.v1.Cradle/Save" => {
+                    #[allow(non_camel_case_types)]
+                    struct SaveSvc<T: Cradle>(pub Arc<T>);
+                    impl<
+                        T: Cradle,
+                    > tonic::server::ServerStreamingService<super::SaveRequest>
+                    for SaveSvc<T> {
+                        type Response = super::SaveResponse;
+                        type ResponseStream = T::SaveStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SaveRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Cradle>::save(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SaveSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/cradle.v1.Cradle/DescribeImage" => {
+                    #[allow(non_camel_case_types)]
+                    struct DescribeImageSvc<T: Cradle>(pub Arc<T>);
+                    impl<
+                        T: Cradle,
+                    > tonic::server::UnaryService<super::DescribeImageRequest>
+                    for DescribeImageSvc<T> {
+                        type Response = super::DescribeImageResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DescribeImageRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Cradle>::describe_image(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DescribeImageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/cradle.v1.Cradle/ListImageUsage" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListImageUsageSvc<T: Cradle>(pub Arc<T>);
+                    impl<
+                        T: Cradle,
+                    > tonic::server::UnaryService<super::ListImageUsageRequest>
+                    for ListImageUsageSvc<T> {
+                        type Response = super::ListImageUsageResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListImageUsageRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Cradle>::list_image_usage(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListImageUsageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

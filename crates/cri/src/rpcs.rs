@@ -5,6 +5,7 @@ macro_rules! rpcs {
     (
         $service:ident;
         unary { $( $unary:ident($unary_request:ident) -> $unary_response:ident; )* }
+        $( client_streaming { $( $sent:ident($sent_request:ident) -> $sent_response:ident; )* } )?
         streaming { $( $streaming:ident($streaming_request:ident) -> $stream:ident of $item:ident; )* }
         unimplemented { $( $missing:ident($missing_request:ident) -> $missing_response:ident, $missing_name:literal; )* }
         unimplemented_streaming {
@@ -22,6 +23,15 @@ macro_rules! rpcs {
                     answer.map(tonic::Response::new).map_err(|failure| $crate::status::from_failure(&failure))
                 }
             )*
+            $($(
+                async fn $sent(
+                    &self,
+                    request: tonic::Request<tonic::Streaming<v1::$sent_request>>,
+                ) -> Result<tonic::Response<v1::$sent_response>, tonic::Status> {
+                    let answer = $sent::answer(self, request.into_inner()).await;
+                    answer.map(tonic::Response::new).map_err(|failure| $crate::status::from_failure(&failure))
+                }
+            )*)?
             $(
                 type $stream = $crate::batches::Batches<v1::$item>;
 

@@ -6,11 +6,13 @@
 //! | `pipeline` | one layer: fetch → verify → decompress → verify → unpack → sync → commit |
 //! | `tar` | the archive format, without I/O of its own |
 //! | `tree` | an archive's files beneath a directory handle, in overlayfs' form |
+//! | `archive` | archives of images: reading and writing |
 //! | `store` | what there is, on disk and in memory; pulls; containers' layers; garbage |
 //!
 //! `flight` lets askers of the same thing share the work, `progress` tells them how far it is, `source` is where images
 //! come from. It leaves HTTP to `cradle-registry` and mounting to the executor.
 
+mod archive;
 mod flight;
 pub mod limits;
 mod manifest;

@@ -43,6 +43,15 @@ pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// Progress is told after so many more bytes of a layer.
 pub const PROGRESS_STEP_BYTES: u64 = 256 << 10;
 
+/// Archives that are loaded or saved at the same time; further ones wait.
+pub const ARCHIVES_MAX: usize = 4;
+/// Files of an archive of images, and bytes of all their names.
+pub const ARCHIVE_ENTRIES_MAX: usize = 64 << 10;
+pub const ARCHIVE_NAMES_MAX_BYTES: usize = 8 << 20;
+/// Bytes of an archive that are read and passed on at once, and how many such pieces wait for who reads them.
+pub const ARCHIVE_PIECE_BYTES: usize = 256 << 10;
+pub const ARCHIVE_PIECES_MAX: usize = 4;
+
 /// How long a layer that no image names is kept after its pull, for the next try of that pull.
 pub const UNNAMED_LAYER_GRACE: Duration = Duration::from_secs(3600);
 /// How often layers past their grace are looked for.

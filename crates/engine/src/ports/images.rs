@@ -26,6 +26,20 @@ pub trait Images: Send + Sync + 'static {
     /// Whom `pull` would ask for an image, in which order, and why, in words and without secrets. Asks nobody.
     fn explain<'a>(&'a self, reference: &'a Reference, credentials: Option<&'a Credentials>) -> Act<'a, String>;
 
+    /// Takes in the images of an archive, one after the other: an OCI image layout or what `docker save` writes, as a tar
+    /// archive that may be compressed. Dropping the future gives up what is not listed yet.
+    fn load(&self, archive: Box<dyn ByteStream>) -> Act<'_, Vec<LoadedImage>>;
+
+    /// Images by names or ids as one archive, in both forms that [`Images::load`] knows. An archive that ends without an
+    /// error is whole.
+    fn save(&self, images: Vec<String>) -> Act<'_, Box<dyn ByteStream>>;
+
+    /// What an image is made of; absent: none.
+    fn describe(&self, image: &str) -> Act<'_, Option<ImageDetails>>;
+
+    /// For each image, the bytes of its layers that other images have as well. Never waits.
+    fn shared_bytes(&self) -> Vec<(Digest, u64)>;
+
     /// Removes an image with all its tags, whichever of its names is given; absent: success. It is gone from lists when
     /// this returns; layers in use stay until they are not.
     fn remove(&self, image: &str) -> Act<'_, ()>;
@@ -65,6 +79,47 @@ pub struct PullRequest {
     pub credentials: Option<Credentials>,
     /// Told of each layer's progress; may be called from any thread and must not block.
     pub progress: Option<ProgressSink>,
+}
+
+/// Bytes in pieces, as they come or are wanted.
+pub trait ByteStream: Send {
+    /// The next bytes; none at the end.
+    fn next(&mut self) -> Act<'_, Option<Vec<u8>>>;
+}
+
+/// An image that was taken in from an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadedImage {
+    pub id: Digest,
+    /// Those that the archive gives it, with tags.
+    pub names: Vec<Reference>,
+}
+
+/// What an image is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageDetails {
+    pub view: Arc<ImageView>,
+    pub manifest: Digest,
+    pub manifest_media_type: String,
+    /// Its configuration as it came: JSON.
+    pub config: Vec<u8>,
+    /// The base first.
+    pub layers: Vec<LayerDetails>,
+    /// Bytes of its layers that other images have as well.
+    pub shared_bytes: u64,
+}
+
+/// A layer of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerDetails {
+    /// Of the blob in the registry.
+    pub digest: Digest,
+    pub compressed_bytes: u64,
+    pub diff_id: Digest,
+    /// What it takes on disk.
+    pub unpacked_bytes: u64,
+    /// Whether its blob is here as well.
+    pub is_blob_kept: bool,
 }
 
 /// Receives progress.

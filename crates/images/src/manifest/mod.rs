@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use config::{ConfigError, parse_config};
 pub use document::{Document, DocumentError, choose, parse_document};
-pub use media_type::{Compression, LayerFormat};
+pub use media_type::{Compression, LayerFormat, OCI_INDEX, OCI_MANIFEST};
 pub use platform::Platform;
 
 /// A blob or manifest that a document names.

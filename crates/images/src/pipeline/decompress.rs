@@ -102,7 +102,7 @@ fn inflate_into<R: BufRead>(
 }
 
 /// Reads the first bytes and tells the compression by them.
-fn sniff(blob: &mut impl Read) -> io::Result<(Vec<u8>, Compression)> {
+pub fn sniff(blob: &mut impl Read) -> io::Result<(Vec<u8>, Compression)> {
     let mut first = Vec::with_capacity(4);
     blob.take(4).read_to_end(&mut first)?;
     let compression = match first.as_slice() {

@@ -26,6 +26,8 @@ mod unpack;
 mod verify;
 
 pub use commit::{Identity, commit};
+pub use decompress::sniff;
+pub use pieces::{Piece, Pieces};
 pub use run::{Fetched, LayerError, LayerJob, LayerProblem, run};
 pub use stage::Staged;
 pub use sync::Syncer;

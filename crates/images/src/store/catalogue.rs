@@ -16,7 +16,7 @@ use rustix::fs::{CWD, FileType, statat};
 use super::database::{Contents, Database, DatabaseError, NewImage, OldImage};
 use super::layout::Layout;
 use super::pinned::Pinned;
-use super::records::{ImageLayer, LayerRecord, ReferenceRecord, RootTime};
+use super::records::{ImageLayer, ImageRecord, LayerRecord, ReferenceRecord, RootTime};
 use super::snapshot::{KnownImage, Snapshot};
 use crate::limits::UNNAMED_LAYER_GRACE;
 use crate::tree::Usage;
@@ -145,6 +145,11 @@ impl Catalogue {
     pub fn knows_repository(&self, repository: &str) -> bool {
         let prefix = format!("{repository}@");
         self.state().references.range(prefix.clone()..).next().is_some_and(|(name, _)| name.starts_with(&prefix))
+    }
+
+    /// What is recorded of an image.
+    pub fn image_record(&self, id: &Digest) -> Option<ImageRecord> {
+        self.state().images.get(id).map(|known| known.record.clone())
     }
 
     /// Configurations and manifests that were fetched before.
@@ -305,7 +310,7 @@ impl Catalogue {
     }
 }
 
-fn known_image(record: super::records::ImageRecord, config: &[u8]) -> Result<KnownImage, crate::manifest::ConfigError> {
+fn known_image(record: ImageRecord, config: &[u8]) -> Result<KnownImage, crate::manifest::ConfigError> {
     let (parsed, _) = crate::manifest::parse_config(config, record.layers.len(), None)?;
     Ok(KnownImage { record, config: Arc::new(parsed), config_bytes: config.len() as u64 })
 }

@@ -1,9 +1,15 @@
-//! Whom a pull would ask, in words.
+//! In words and figures: whom a pull would ask, and what an image is made of.
 
-use cradle_domain::{Class, Classified, Reference};
-use cradle_engine::ports::Credentials;
+use std::sync::Arc;
+
+use cradle_domain::{Class, Classified, Digest, Reference};
+use cradle_engine::ports::{Credentials, ImageDetails, LayerDetails};
+use serde::Deserialize;
 
 use super::Inner;
+use super::database::DatabaseError;
+use super::records::ImageRecord;
+use crate::manifest::{Document, Manifest, OCI_MANIFEST, parse_document};
 use crate::source::SourceError;
 
 /// A pull that cannot be explained: what says whom to ask cannot be read.
@@ -24,6 +30,15 @@ impl Classified for ExplainError {
     }
 }
 
+/// The manifest that led to an image, as it came.
+pub struct KnownManifest {
+    pub record: ImageRecord,
+    pub digest: Digest,
+    pub bytes: Vec<u8>,
+    pub media_type: String,
+    pub manifest: Manifest,
+}
+
 impl Inner {
     pub(super) async fn explain(
         &self,
@@ -33,4 +48,55 @@ impl Inner {
         let explained = self.source.explain(reference, credentials).await;
         explained.map_err(|source| ExplainError { reference: reference.clone(), source })
     }
+
+    pub(super) fn describe(&self, name: &str) -> Result<Option<ImageDetails>, DatabaseError> {
+        let snapshot = self.catalogue.snapshot();
+        let Some(image) = snapshot.find(name) else { return Ok(None) };
+        let id = &image.view.id;
+        let (Some(known), Some(config)) = (self.manifest_of(id)?, self.catalogue.document(id)?) else {
+            return Ok(None);
+        };
+        let layers = known.record.layers.iter().zip(&known.manifest.layers).map(|(layer, descriptor)| LayerDetails {
+            digest: descriptor.digest.clone(),
+            compressed_bytes: descriptor.size,
+            diff_id: layer.diff_id.clone(),
+            unpacked_bytes: self.catalogue.layer(layer).map_or(0, |layer| layer.record.bytes),
+            is_blob_kept: self.workshop.layout.blob(&descriptor.digest).exists(),
+        });
+        let shared = snapshot.shared_bytes().into_iter().find_map(|(image, bytes)| (image == *id).then_some(bytes));
+        Ok(Some(ImageDetails {
+            view: Arc::clone(&image.view),
+            manifest: known.digest,
+            manifest_media_type: known.media_type,
+            config,
+            layers: layers.collect(),
+            shared_bytes: shared.unwrap_or_default(),
+        }))
+    }
+
+    /// The manifest by which an image came, the latest of several.
+    pub(super) fn manifest_of(&self, image: &Digest) -> Result<Option<KnownManifest>, DatabaseError> {
+        let Some(record) = self.catalogue.image_record(image) else { return Ok(None) };
+        for digest in record.documents.iter().rev().filter(|digest| *digest != image) {
+            let Some(bytes) = self.catalogue.document(digest)? else { continue };
+            if let Ok(Document::Manifest(manifest)) = parse_document(&bytes, None)
+                && manifest.config.digest == *image
+            {
+                let (digest, media_type) = (digest.clone(), media_type_of(&bytes));
+                return Ok(Some(KnownManifest { record, digest, bytes, media_type, manifest }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What a manifest calls itself; those of OCI need not say it.
+fn media_type_of(manifest: &[u8]) -> String {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Named {
+        media_type: Option<String>,
+    }
+    let named = serde_json::from_slice::<Named>(manifest).ok().and_then(|named| named.media_type);
+    named.filter(|name| !name.is_empty()).unwrap_or_else(|| OCI_MANIFEST.to_owned())
 }

@@ -5,7 +5,9 @@
 //! | `layout` | where things are on disk |
 //! | `database`, `records` | what is recorded, durably |
 //! | `catalogue`, `snapshot` | the same in memory, and what readers see of it |
-//! | `pull` | getting an image |
+//! | `pull`, `intake`, `obtain` | getting an image: its name, its documents, its layers |
+//! | `load`, `save` | images from and to archives |
+//! | `explain` | in words: whom a pull would ask, what an image is made of |
 //! | `containers` | writable layers, and who has which layers |
 //! | `collect`, `trash` | getting rid of things |
 //! | `read_file` | files of images without a mount |
@@ -15,12 +17,16 @@ mod collect;
 mod containers;
 mod database;
 mod explain;
+mod intake;
 mod layout;
+mod load;
+mod obtain;
 mod open;
 mod pinned;
 mod pull;
 mod read_file;
 mod records;
+mod save;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -32,7 +38,10 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cradle_domain::{Class, Classified, ContainerId, Digest, Failure, Reference, Timestamp};
-use cradle_engine::ports::{Act, Credentials, FilesystemUsage, ImageUsage, Images, PullRequest, RootFilesystem};
+use cradle_engine::ports::{
+    Act, ByteStream, Credentials, FilesystemUsage, ImageDetails, ImageUsage, Images, LoadedImage, PullRequest,
+    RootFilesystem,
+};
 use cradle_engine::spec::UserNamespace;
 use cradle_engine::view::ImageView;
 use tokio::sync::Semaphore;
@@ -45,7 +54,8 @@ pub use trash::Trash;
 pub use workshop::Workshop;
 
 use containers::{Containers, PrepareError};
-use pull::{LayerOutcome, PullOutcome, SettlementOutcome};
+use obtain::{LayerOutcome, SettlementOutcome};
+use pull::PullOutcome;
 use read_file::FileCache;
 use snapshot::Image;
 
@@ -71,6 +81,8 @@ struct Inner {
     pulls: Arc<Flights<PullKey, PullOutcome>>,
     /// One for each pull that is under way.
     pull_permits: Semaphore,
+    /// One for each archive that is loaded or saved.
+    archive_permits: Arc<Semaphore>,
     /// By diff id.
     layers: Arc<Flights<Digest, LayerOutcome>>,
     /// By chain id.
@@ -158,6 +170,23 @@ impl Images for Store {
 
     fn explain<'a>(&'a self, reference: &'a Reference, credentials: Option<&'a Credentials>) -> Act<'a, String> {
         Box::pin(async move { Ok(self.inner.explain(reference, credentials).await?) })
+    }
+
+    fn load(&self, archive: Box<dyn ByteStream>) -> Act<'_, Vec<LoadedImage>> {
+        Box::pin(Arc::clone(&self.inner).load(archive))
+    }
+
+    fn save(&self, images: Vec<String>) -> Act<'_, Box<dyn ByteStream>> {
+        Box::pin(Arc::clone(&self.inner).save(images))
+    }
+
+    fn describe(&self, image: &str) -> Act<'_, Option<ImageDetails>> {
+        let image = image.to_owned();
+        self.act(move |store| store.describe(&image))
+    }
+
+    fn shared_bytes(&self) -> Vec<(Digest, u64)> {
+        self.inner.catalogue.snapshot().shared_bytes()
     }
 
     fn remove(&self, image: &str) -> Act<'_, ()> {

@@ -22,7 +22,7 @@ use super::read_file::FileCache;
 use super::trash::Trash;
 use super::workshop::{Workshop, umask};
 use super::{Inner, Store};
-use crate::limits::PULLS_MAX;
+use crate::limits::{ARCHIVES_MAX, PULLS_MAX};
 use crate::manifest::Platform;
 use crate::pipeline::Syncer;
 use crate::source::Source;
@@ -128,6 +128,7 @@ impl Store {
             containers,
             pulls: Arc::default(),
             pull_permits: Semaphore::new(PULLS_MAX),
+            archive_permits: Arc::new(Semaphore::new(ARCHIVES_MAX)),
             layers: Arc::default(),
             settlements: Arc::default(),
             files: Mutex::new(FileCache::default()),

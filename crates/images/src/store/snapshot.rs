@@ -83,6 +83,17 @@ impl Snapshot {
         self.images.get(self.names.get(&key_of(&Reference::parse(name).ok()?))?)
     }
 
+    /// For each image, the bytes of its layers that other images have as well.
+    pub fn shared_bytes(&self) -> Vec<(Digest, u64)> {
+        let mut owners: HashMap<u64, usize> = HashMap::new();
+        for layer in self.images.values().flat_map(|image| &image.stack) {
+            *owners.entry(layer.record.number).or_default() += 1;
+        }
+        let is_shared = |layer: &&Arc<Layer>| owners.get(&layer.record.number).is_some_and(|owners| *owners > 1);
+        let shared = |image: &Image| image.stack.iter().filter(is_shared).map(|layer| layer.record.bytes).sum();
+        self.images.iter().map(|(id, image)| (id.clone(), shared(image))).collect()
+    }
+
     pub fn list(&self) -> Vec<Arc<ImageView>> {
         self.images.values().map(|image| Arc::clone(&image.view)).collect()
     }

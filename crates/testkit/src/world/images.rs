@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cradle_domain::{Class, ContainerId, Digest, Failure, Reference, Timestamp};
-use cradle_engine::ports::{Act, Credentials, FilesystemUsage, ImageUsage, Images, PullRequest, RootFilesystem};
+use cradle_engine::ports::{
+    Act, ByteStream, Credentials, FilesystemUsage, ImageDetails, ImageUsage, Images, LoadedImage, PullRequest,
+    RootFilesystem,
+};
 use cradle_engine::spec::UserNamespace;
 use cradle_engine::view::{ImageConfig, ImageView};
 
@@ -25,6 +28,10 @@ pub fn image() -> Arc<ImageView> {
         config: Arc::new(ImageConfig { entrypoint: vec!["/bin/app".into()], ..ImageConfig::default() }),
         layers: vec![Digest::from_sha256([8; 32])],
     })
+}
+
+fn no_archives() -> Failure {
+    Failure::new(Class::Unimplemented, "there are no archives in this world")
 }
 
 impl FakeImages {
@@ -51,6 +58,22 @@ impl Images for FakeImages {
 
     fn explain<'a>(&'a self, reference: &'a Reference, _credentials: Option<&'a Credentials>) -> Act<'a, String> {
         Box::pin(std::future::ready(Ok(format!("{reference}: nobody would be asked in this world"))))
+    }
+
+    fn load(&self, _archive: Box<dyn ByteStream>) -> Act<'_, Vec<LoadedImage>> {
+        Box::pin(std::future::ready(Err(no_archives())))
+    }
+
+    fn save(&self, _images: Vec<String>) -> Act<'_, Box<dyn ByteStream>> {
+        Box::pin(std::future::ready(Err(no_archives())))
+    }
+
+    fn describe(&self, _image: &str) -> Act<'_, Option<ImageDetails>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn shared_bytes(&self) -> Vec<(Digest, u64)> {
+        Vec::new()
     }
 
     fn remove(&self, image: &str) -> Act<'_, ()> {

@@ -1,0 +1,35 @@
+//! Load: the images of an archive that the client sends.
+
+use cradle_cri_api::cradle_v1 as v1;
+use cradle_domain::{Class, Failure};
+use cradle_engine::ports::{Act, ByteStream, LoadedImage};
+use tonic::Streaming;
+
+use crate::edge::Edge;
+
+pub async fn answer(edge: &Edge, archive: Streaming<v1::LoadRequest>) -> Result<v1::LoadResponse, Failure> {
+    let images = edge.images.clone();
+    let archive = Box::new(Received(archive));
+    let loaded = edge.act_while_asked(async move { images.load(archive).await }).await?;
+    Ok(v1::LoadResponse { images: loaded.iter().map(to_proto).collect() })
+}
+
+fn to_proto(image: &LoadedImage) -> v1::LoadedImage {
+    v1::LoadedImage { id: image.id.to_string(), names: image.names.iter().map(ToString::to_string).collect() }
+}
+
+/// What the client sends, as the store reads it. One that breaks off is no end.
+struct Received(Streaming<v1::LoadRequest>);
+
+impl ByteStream for Received {
+    fn next(&mut self) -> Act<'_, Option<Vec<u8>>> {
+        Box::pin(async move {
+            match self.0.message().await {
+                Ok(message) => Ok(message.map(|message| message.data)),
+                Err(status) => {
+                    Err(Failure::new(Class::Unavailable, format!("the client broke off: {}", status.message())))
+                }
+            }
+        })
+    }
+}
