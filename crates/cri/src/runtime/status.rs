@@ -10,7 +10,10 @@ pub async fn answer(edge: &Edge, request: v1::StatusRequest) -> Result<v1::Statu
     let status = edge.engine.status();
     Ok(v1::StatusResponse {
         status: Some(to_proto::runtime_status(&status)),
-        info: if request.verbose { to_proto::status_info(&status, &edge.facts) } else { Default::default() },
+        info: match request.verbose {
+            true => to_proto::status_info(&status, edge.images.pull_counters(), &edge.facts),
+            false => Default::default(),
+        },
         runtime_handlers: to_proto::runtime_handlers(&edge.facts),
         features: Some(to_proto::runtime_features(&edge.facts)),
     })

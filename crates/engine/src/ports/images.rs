@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cradle_domain::{ContainerId, Digest, Reference, Timestamp};
+use serde::Serialize;
 
 use super::Act;
 use crate::spec::UserNamespace;
@@ -39,6 +40,9 @@ pub trait Images: Send + Sync + 'static {
 
     /// For each image, the bytes of its layers that other images have as well. Never waits.
     fn shared_bytes(&self) -> Vec<(Digest, u64)>;
+
+    /// What pulls have done since the daemon began. Never waits.
+    fn pull_counters(&self) -> PullCounters;
 
     /// Removes an image with all its tags, whichever of its names is given; absent: success. It is gone from lists when
     /// this returns; layers in use stay until they are not.
@@ -79,6 +83,19 @@ pub struct PullRequest {
     pub credentials: Option<Credentials>,
     /// Told of each layer's progress; may be called from any thread and must not block.
     pub progress: Option<ProgressSink>,
+}
+
+/// What pulls have done. Askers of the same image at the same time are one pull.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PullCounters {
+    pub under_way: u64,
+    pub done: u64,
+    pub failed: u64,
+    /// Their last asker left.
+    pub given_up: u64,
+    /// Of configurations and layers, as they came from registries.
+    pub fetched_bytes: u64,
 }
 
 /// Bytes in pieces, as they come or are wanted.

@@ -5,6 +5,7 @@
 //! | `layout` | where things are on disk |
 //! | `database`, `records` | what is recorded, durably |
 //! | `catalogue`, `snapshot` | the same in memory, and what readers see of it |
+//! | `counters` | what pulls have done |
 //! | `pull`, `intake`, `obtain` | getting an image: its name, its documents, its layers |
 //! | `load`, `save` | images from and to archives |
 //! | `explain` | in words: whom a pull would ask, what an image is made of |
@@ -15,6 +16,7 @@
 mod catalogue;
 mod collect;
 mod containers;
+mod counters;
 mod database;
 mod explain;
 mod intake;
@@ -39,8 +41,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cradle_domain::{Class, Classified, ContainerId, Digest, Failure, Reference, Timestamp};
 use cradle_engine::ports::{
-    Act, ByteStream, Credentials, FilesystemUsage, ImageDetails, ImageUsage, Images, LoadedImage, PullRequest,
-    RootFilesystem,
+    Act, ByteStream, Credentials, FilesystemUsage, ImageDetails, ImageUsage, Images, LoadedImage, PullCounters,
+    PullRequest, RootFilesystem,
 };
 use cradle_engine::spec::UserNamespace;
 use cradle_engine::view::ImageView;
@@ -54,6 +56,7 @@ pub use trash::Trash;
 pub use workshop::Workshop;
 
 use containers::{Containers, PrepareError};
+use counters::Counters;
 use obtain::{LayerOutcome, SettlementOutcome};
 use pull::PullOutcome;
 use read_file::FileCache;
@@ -87,6 +90,7 @@ struct Inner {
     layers: Arc<Flights<Digest, LayerOutcome>>,
     /// By chain id.
     settlements: Arc<Flights<Digest, SettlementOutcome>>,
+    counters: Arc<Counters>,
     files: Mutex<FileCache>,
     /// There was a pull since memory was given back last.
     pulled: AtomicBool,
@@ -183,6 +187,10 @@ impl Images for Store {
     fn describe(&self, image: &str) -> Act<'_, Option<ImageDetails>> {
         let image = image.to_owned();
         self.act(move |store| store.describe(&image))
+    }
+
+    fn pull_counters(&self) -> PullCounters {
+        self.inner.counters.read()
     }
 
     fn shared_bytes(&self) -> Vec<(Digest, u64)> {

@@ -131,6 +131,7 @@ impl Store {
             archive_permits: Arc::new(Semaphore::new(ARCHIVES_MAX)),
             layers: Arc::default(),
             settlements: Arc::default(),
+            counters: Arc::default(),
             files: Mutex::new(FileCache::default()),
             pulled: AtomicBool::new(false),
         });

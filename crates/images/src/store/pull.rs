@@ -56,7 +56,10 @@ impl Inner {
             let pull = Pull { intake: Intake { store, board }, reference, credentials };
             async move {
                 let problem = |problem| Shared::from(PullError { reference: pull.reference.clone(), problem });
-                pull.run().await.map_err(problem)
+                let counting = pull.intake.store.counters.begin();
+                let outcome = pull.run().await.map_err(problem);
+                counting.end(&outcome);
+                outcome
             }
         };
         let outcome = self.pulls.join(key, watcher, start).await;
@@ -73,7 +76,7 @@ impl Pull {
             return Ok(view);
         }
         let resolved = self.intake.store.source.resolve(&self.reference, self.credentials.as_ref()).await;
-        let resolved = resolved.map_err(IntakeProblem::Source)?;
+        let resolved = self.intake.store.counters.count(resolved.map_err(IntakeProblem::Source)?);
         let resolved_digest = resolved.digest.clone();
         if let Some(view) = self.name_present(&resolved_digest).await? {
             return Ok(view);

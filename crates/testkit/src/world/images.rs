@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use cradle_domain::{Class, ContainerId, Digest, Failure, Reference, Timestamp};
 use cradle_engine::ports::{
-    Act, ByteStream, Credentials, FilesystemUsage, ImageDetails, ImageUsage, Images, LoadedImage, PullRequest,
-    RootFilesystem,
+    Act, ByteStream, Credentials, FilesystemUsage, ImageDetails, ImageUsage, Images, LoadedImage, PullCounters,
+    PullRequest, RootFilesystem,
 };
 use cradle_engine::spec::UserNamespace;
 use cradle_engine::view::{ImageConfig, ImageView};
@@ -70,6 +70,10 @@ impl Images for FakeImages {
 
     fn describe(&self, _image: &str) -> Act<'_, Option<ImageDetails>> {
         Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn pull_counters(&self) -> PullCounters {
+        PullCounters::default()
     }
 
     fn shared_bytes(&self) -> Vec<(Digest, u64)> {

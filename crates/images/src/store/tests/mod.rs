@@ -1,5 +1,6 @@
 //! The store against a registry on loopback, honest and not.
 
+mod archives;
 mod containers;
 mod durability;
 mod hostile;
