@@ -77,7 +77,9 @@ equals a_compressed_one_comes_by_a_pipe "$IMAGE" "$(gzip -c "$ARCHIVE" | cradle 
 cradle save "${ID:7:12}" > "$PLACE/out/by-id.tar"
 cradle rmi "$IMAGE" > /dev/null
 equals saved_by_its_id_it_has_no_name "Loaded image: $ID" "$(cradle load < "$PLACE/out/by-id.tar")"
-cradle rmi "$ID" > /dev/null
+refuses a_prune_asks_first 'give --force' cradle image prune
+equals an_image_without_a_name_is_pruned "$ID" "$(cradle image prune --force)"
+check and_gone no_images
 
 # ---- of others -------------------------------------------------------------------------------------------------------
 
@@ -105,7 +107,7 @@ else skip skopeos_archives_are_loaded no skopeo; fi
 
 # ---- what is no archive of images ------------------------------------------------------------------------------------
 
-head -c 3000000 "$PLACE/out/docker.tar" | head -c "$(($(stat -c %s "$PLACE/out/docker.tar") / 2))" > "$PLACE/out/cut.tar"
+head -c "$(($(stat -c %s "$PLACE/out/docker.tar") / 2))" "$PLACE/out/docker.tar" > "$PLACE/out/cut.tar"
 refuses a_cut_off_archive_is_told 'ends in the middle|cut off' cradle load -i "$PLACE/out/cut.tar"
 tar -C "$PLACE/docker" -cf "$PLACE/out/files.tar" layer1
 refuses a_file_system_is_no_image 'no images.*docker export' cradle load -i "$PLACE/out/files.tar"
@@ -123,7 +125,7 @@ mv "$PLACE/docker/twice" "$PLACE/docker/manifest.json"
 tar -C "$PLACE/docker" -cf "$PLACE/out/twice.tar" .
 refuses one_name_of_two_images_is_refused 'stands for two images' cradle load -i "$PLACE/out/twice.tar"
 docker_folder "$PLACE/docker" busybox:old
-printf x | dd of="$PLACE/docker/layer1/layer.tar" bs=1 seek=700 conv=notrunc status=none
+printf 'not so' | dd of="$PLACE/docker/layer1/layer.tar" bs=1 seek=$(($(stat -c %s "$PLACE/docker/layer1/layer.tar") / 2)) conv=notrunc status=none
 tar -C "$PLACE/docker" -cf "$PLACE/out/damaged.tar" .
 refuses a_layer_that_is_another_one_is_refused 'configuration says sha256' cradle load -i "$PLACE/out/damaged.tar"
 refuses an_unknown_image_is_not_saved 'no image "nosuch:1"' cradle save -o "$PLACE/out/x.tar" nosuch:1

@@ -74,6 +74,18 @@ equals a_quiet_pull_says_the_id_alone "$ID" "$OUT$ERR"
 said images
 holds an_image_is_listed "$OUT" "registry.k8s.io/e2e-test-images/busybox +1.29-2 +${ID:7:12} "
 equals ids_alone_are_listed "$ID" "$(cradle images -q)"
+equals as_docker_groups_it "$ID" "$(cradle image ls -q)"
+cradle pull -q "$IMAGE" > /dev/null
+holds what_only_it_has_is_told "$(cradle images)" "^IMAGE .* SIZE +SHARED +UNIQUE\$"
+holds alone_it_shares_nothing "$(cradle images)" "${ID:7:12} +([0-9.]+ [kM]B) +0 B +\\1\$"
+said history "$IMAGE"
+holds its_history_begins_with_its_id "$OUT" "^${ID:7:12} "
+said image inspect "$IMAGE" "${ID:7:12}"
+equals what_it_is_made_of_is_json "2 $ID linux true" "$(jq -r '"\(length) \(.[0].id) \(.[0].platform.os) \(.[0] == .[1])"' <<< "$OUT")"
+equals its_layers_have_sizes true "$(jq '.[0] | .layers | length > 0 and all(.sizeBytes > 0 and .compressedBytes > 0 and .blobKept == false)' <<< "$OUT")"
+equals its_size_is_that_of_its_layers true "$(jq '.[0] | (.sizeBytes - ([.layers[].sizeBytes] | add)) as $config | $config > 0 and $config < 16384 and .uniqueBytes == .sizeBytes' <<< "$OUT")"
+refuses an_unknown_image_has_no_history 1 'no image "nosuch"' history nosuch
+refuses and_no_parts 1 'no image "nosuch"' image inspect nosuch
 
 # Drawn anew: the layer goes with the image.
 cradle rmi "$IMAGE" > /dev/null

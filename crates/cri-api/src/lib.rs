@@ -10,7 +10,7 @@ pub mod v1 {
     include!("runtime.v1.rs");
 }
 
-/// Our own service: progress of pulls, explanations.
+/// Our own service: progress of pulls, archives, what images are made of, explanations.
 #[allow(clippy::all, missing_docs)]
 pub mod cradle_v1 {
     include!("cradle.v1.rs");
