@@ -21,10 +21,10 @@ pub fn set_up(name: &CStr) -> Result<()> {
         *to = from.cast_signed();
     }
     // SAFETY: the request is an ifreq with a NUL-terminated name, into which the kernel writes the flags.
-    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut request) }.into())?;
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFFLAGS as libc::Ioctl, &raw mut request) }.into())?;
     // SAFETY: the flags are the member that the call above has written.
     let flags = unsafe { request.ifr_ifru.ifru_flags };
     request.ifr_ifru = libc::__c_anonymous_ifr_ifru { ifru_flags: flags | libc::IFF_UP as libc::c_short };
     // SAFETY: as for the first call; the kernel only reads.
-    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }.into()).map(drop)
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as libc::Ioctl, &raw const request) }.into()).map(drop)
 }

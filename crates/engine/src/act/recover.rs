@@ -44,6 +44,7 @@ pub(crate) async fn recover(core: &Arc<Core>) -> Result<Vec<String>, Failure> {
         pods.detach_all();
     }
     tokio::spawn(release_unowned(core.clone(), owners.0, owners.1));
+    tear_down::sweep(core);
     Ok(loaded.damaged)
 }
 

@@ -107,13 +107,24 @@ pub(crate) async fn pod(core: &Core, pod: &Pod) -> Result<(), Failure> {
     match &result {
         Ok(()) => {
             core.pods.remove(&pod.id);
-            if core.pods.all().is_empty() {
-                core.ports.shims.none_left().await?;
-            }
+            sweep(core);
         }
         Err(failure) => pod.set_leftovers(vec![failure.to_string()]),
     }
     result
+}
+
+/// Deletes what pods that are gone have left on the machine. Nobody waits for it, nor for its end at a stop of the daemon:
+/// the next one begins with it.
+pub(crate) fn sweep(core: &Core) {
+    let records = core.ports.records.clone();
+    let shims = core.pods.all().is_empty().then(|| core.ports.shims.clone());
+    tokio::task::spawn_blocking(move || {
+        records.delete_removed();
+        if let Some(shims) = shims {
+            shims.none_left();
+        }
+    });
 }
 
 /// Removes a pod that nobody sees any more; what cannot be undone now is left to the repairer.

@@ -21,8 +21,11 @@ pub trait Records: Send + Sync + 'static {
     fn put_file(&self, pod: &PodId, name: &'static str, content: Vec<u8>) -> Act<'_, ()>;
     /// Removes a container's record; absent: success.
     fn remove_container(&self, pod: &PodId, container: &ContainerId) -> Act<'_, ()>;
-    /// Removes a pod's record and its folder with all that is in it; absent: success.
+    /// Removes a pod's record and its folder with all that is in it; absent: success. The files may use space until
+    /// [`Records::delete_removed`].
     fn remove_pod(&self, pod: &PodId) -> Act<'_, ()>;
+    /// Deletes the files of removed pods, those too that an earlier daemon has left. It waits for the disk.
+    fn delete_removed(&self);
     /// Reads everything. A damaged record is set aside and named in the answer, never fatal.
     fn load(&self) -> Act<'_, LoadedRecords>;
 }

@@ -17,8 +17,8 @@ pub trait Shims: Send + Sync + 'static {
     /// Connects to the shim of a pod that was launched in an earlier life of the daemon; none: there is no such process.
     fn connect<'a>(&'a self, pod: &'a PodId, events: mpsc::Sender<ShimEvent>) -> Act<'a, Option<Arc<dyn ShimLink>>>;
 
-    /// There is no pod any more: gives back what shims share.
-    fn none_left(&self) -> Act<'_, ()>;
+    /// There is no pod any more: gives back what shims share. The kernel may let it wait.
+    fn none_left(&self);
 
     /// What a shim, perhaps dead by now, wrote about a container's end.
     fn exit_record(&self, pod: &PodId, container: &ContainerId) -> Option<ContainerReport>;

@@ -53,13 +53,8 @@ impl Shims for Launcher {
         Box::pin(async move { Ok(launch::connect(self, pod, events).await?) })
     }
 
-    fn none_left(&self) -> Act<'_, ()> {
-        let group = self.group.clone();
-        Box::pin(async move {
-            // A panic in it would have been reported by the runtime; the group is looked at again after the next pod.
-            let _ = tokio::task::spawn_blocking(move || group.give_back()).await;
-            Ok(())
-        })
+    fn none_left(&self) {
+        self.group.give_back();
     }
 
     fn exit_record(&self, pod: &PodId, container: &ContainerId) -> Option<ContainerReport> {

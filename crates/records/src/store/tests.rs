@@ -75,6 +75,9 @@ fn a_saved_pod_is_loaded_and_a_removed_one_is_gone() {
     block_on(store.remove_pod(&pod(1).id));
     assert_eq!(block_on(store.load()).pods, [pod(2)]);
     assert_eq!(fs::read_dir(state.path().join("pods")).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(state.path().join("removed")).unwrap().count(), 1);
+    Store::open(state.path(), "boot 1").unwrap().delete_removed();
+    assert_eq!(fs::read_dir(state.path().join("removed")).unwrap().count(), 0);
 }
 
 #[test]

@@ -49,6 +49,8 @@ impl Records for FakeRecords {
         }))
     }
 
+    fn delete_removed(&self) {}
+
     fn load(&self) -> Act<'_, LoadedRecords> {
         Box::pin(self.life.act("load", |state| {
             Ok(LoadedRecords {

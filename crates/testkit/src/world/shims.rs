@@ -63,9 +63,7 @@ impl Shims for FakeShims {
         }))
     }
 
-    fn none_left(&self) -> Act<'_, ()> {
-        Box::pin(std::future::ready(Ok(())))
-    }
+    fn none_left(&self) {}
 
     fn exit_record(&self, _pod: &PodId, _container: &ContainerId) -> Option<ContainerReport> {
         None
