@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use cradle_domain::{Class, Classified, Digest};
 use serde::Deserialize;
 
+use super::artifact::{self, ArtifactError};
 use super::media_type::{self, BadLayer, DocumentType};
-use super::{Descriptor, LayerDescriptor, Manifest, Platform};
+use super::{Descriptor, ImageKind, LayerContent, LayerDescriptor, Manifest, Platform};
 use crate::limits::{CONFIG_MAX_BYTES, LAYERS_MAX, MANIFEST_MAX_BYTES};
 
 /// What a registry served for a reference or digest.
@@ -43,8 +44,8 @@ pub enum DocumentError {
     SchemaVersion(u64),
     #[error("{field:?} is missing")]
     Missing { field: &'static str },
-    #[error("it is an artifact of type {kind:?}, not a container image")]
-    Artifact { kind: String },
+    #[error("it is an artifact of type {kind:?}, not a container image, and cannot be mounted either")]
+    Artifact { kind: String, source: ArtifactError },
     #[error("its configuration has {size} bytes, more than the {CONFIG_MAX_BYTES} that are accepted")]
     ConfigTooLarge { size: u64 },
     #[error("the image has {count} layers, more than the {LAYERS_MAX} that overlayfs can stack")]
@@ -79,7 +80,7 @@ impl Classified for DocumentError {
         Some(match self {
             DocumentError::NoPlatform { .. } => "build and push the image for this platform".into(),
             DocumentError::Schema1 => "push the image again with a present tool".into(),
-            DocumentError::Artifact { .. } => "name a container image".into(),
+            DocumentError::Artifact { .. } => "name a container image, or an artifact of named files".into(),
             DocumentError::Layer { .. } => "rebuild the image with layers that can be fetched and read".into(),
             _ => "the image in the registry is malformed; push it again".into(),
         })
@@ -101,14 +102,14 @@ struct RawDocument {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct RawDescriptor {
+pub struct RawDescriptor {
     #[serde(default)]
-    media_type: String,
-    digest: Digest,
-    size: u64,
+    pub media_type: String,
+    pub digest: Digest,
+    pub size: u64,
     platform: Option<RawPlatform>,
     #[serde(default)]
-    annotations: Option<HashMap<String, String>>,
+    pub annotations: Option<HashMap<String, String>>,
 }
 
 #[derive(Deserialize)]
@@ -175,26 +176,27 @@ fn choice(raw: RawDescriptor) -> Option<Choice> {
 
 fn manifest(raw: RawDocument) -> Result<Manifest, DocumentError> {
     let config = raw.config.ok_or(DocumentError::Missing { field: "config" })?;
-    if let Some(kind) = raw.artifact_type.filter(|kind| !kind.is_empty() && !media_type::is_image_config(kind)) {
-        return Err(DocumentError::Artifact { kind });
-    }
-    if !media_type::is_image_config(&config.media_type) {
-        return Err(DocumentError::Artifact { kind: config.media_type });
-    }
-    if config.size > CONFIG_MAX_BYTES {
-        return Err(DocumentError::ConfigTooLarge { size: config.size });
-    }
+    let config = Descriptor { media_type: config.media_type, digest: config.digest, size: config.size };
     let layers = raw.layers.ok_or(DocumentError::Missing { field: "layers" })?;
     if layers.len() > LAYERS_MAX {
         return Err(DocumentError::TooManyLayers { count: layers.len() });
     }
-    let config = Descriptor { media_type: config.media_type, digest: config.digest, size: config.size };
-    Ok(Manifest { config, layers: layers.into_iter().map(layer).collect::<Result<_, _>>()? })
+    let stated = raw.artifact_type.filter(|kind| !kind.is_empty() && !media_type::is_image_config(kind));
+    let by_config = || Some(config.media_type.clone()).filter(|kind| !media_type::is_image_config(kind));
+    if let Some(kind) = stated.or_else(by_config) {
+        let layers = artifact::layers(layers).map_err(|source| DocumentError::Artifact { kind, source })?;
+        return Ok(Manifest { kind: ImageKind::Artifact, config, layers });
+    }
+    if config.size > CONFIG_MAX_BYTES {
+        return Err(DocumentError::ConfigTooLarge { size: config.size });
+    }
+    let layers = layers.into_iter().map(layer).collect::<Result<_, _>>()?;
+    Ok(Manifest { kind: ImageKind::Image, config, layers })
 }
 
 fn layer(raw: RawDescriptor) -> Result<LayerDescriptor, DocumentError> {
     match media_type::layer_format(&raw.media_type) {
-        Ok(format) => Ok(LayerDescriptor { digest: raw.digest, size: raw.size, format }),
+        Ok(format) => Ok(LayerDescriptor { digest: raw.digest, size: raw.size, format, content: LayerContent::Layer }),
         Err(bad) => {
             let why = match bad {
                 BadLayer::NotDistributable => "it may not be given out by registries",

@@ -4,6 +4,7 @@
 //!
 //! It does no I/O; `store::pull` fetches what it asks for.
 
+mod artifact;
 mod config;
 mod document;
 mod media_type;
@@ -27,12 +28,23 @@ pub struct Descriptor {
     pub size: u64,
 }
 
-/// An image's manifest.
+/// An image's or an artifact's manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
+    pub kind: ImageKind,
     pub config: Descriptor,
     /// The base first.
     pub layers: Vec<LayerDescriptor>,
+}
+
+/// What a manifest is of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ImageKind {
+    /// A container image: its configuration says how to run it.
+    #[default]
+    Image,
+    /// Files, to be mounted into containers. Its id is its manifest's digest: its configuration says nothing.
+    Artifact,
 }
 
 /// A layer's blob.
@@ -41,4 +53,17 @@ pub struct LayerDescriptor {
     pub digest: Digest,
     pub size: u64,
     pub format: LayerFormat,
+    pub content: LayerContent,
+}
+
+/// What a layer's blob brings.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LayerContent {
+    /// An archive whose digest the image's configuration promises.
+    #[default]
+    Layer,
+    /// An archive of an artifact, of which nothing but the blob's digest is promised.
+    Archive,
+    /// A file of an artifact, by its path.
+    File(String),
 }

@@ -43,7 +43,10 @@ fn manifests_of_both_kinds_are_read() {
     ] {
         let Ok(Document::Manifest(manifest)) = parse(document, served) else { panic!("{document}") };
         assert_eq!(manifest.config.digest, digest(1));
-        assert_eq!(manifest.layers, [LayerDescriptor { digest: digest(2), size: 100, format }]);
+        assert_eq!(
+            manifest.layers,
+            [LayerDescriptor { digest: digest(2), size: 100, format, content: LayerContent::Layer }]
+        );
     }
 }
 

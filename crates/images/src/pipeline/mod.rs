@@ -16,6 +16,7 @@ mod commit;
 mod decompress;
 mod fetch;
 mod keep;
+mod pack;
 mod pieces;
 mod run;
 mod stage;

@@ -10,13 +10,14 @@ use tokio::sync::{mpsc, oneshot};
 use super::decompress::{InflateError, Inflated, inflate};
 use super::fetch::{FetchError, fetch};
 use super::keep::{Keeping, KeptBlob, StoredBlob};
+use super::pack::pack;
 use super::pieces::Pieces;
 use super::stage::Staged;
 use super::sync::SyncError;
 use super::unpack::{Unpacked, unpack};
-use super::verify::{Digesting, Sum, Verified, VerifyError, check_blob, verify_archive};
+use super::verify::{Digesting, Sum, Verified, VerifyError, check_blob, verify_archive, verify_blob};
 use crate::limits::{FETCHED_PIECES_MAX, INFLATED_PIECES_MAX};
-use crate::manifest::LayerDescriptor;
+use crate::manifest::{LayerContent, LayerDescriptor};
 use crate::progress::Board;
 use crate::source::{Blob, Origin};
 use crate::store::{DatabaseError, Workshop};
@@ -133,9 +134,13 @@ async fn attempt(
     let inflated = threads.inflating.await.map_err(|_gone| LayerProblem::Lost)?;
     let unpacked = threads.unpacking.await.map_err(|_gone| LayerProblem::Lost)?;
     let ends = Ends { fetching, inflated: inflated.0, unpacked };
-    let (staged, grown, archive) = ends.judge(digest, *size)?;
+    let Outcome { staged, grown, blob, archive } = ends.judge(digest, *size)?;
     let unpacked = Unpacked { staged, grown, blob: inflated.1, since };
-    verify_archive(unpacked, &job.diff_id, &archive).map_err(LayerProblem::Verify)
+    let verified = match &job.descriptor.content {
+        LayerContent::Layer => verify_archive(unpacked, &job.diff_id, &archive),
+        LayerContent::Archive | LayerContent::File(_) => verify_blob(unpacked, digest, *size, &blob),
+    };
+    verified.map_err(LayerProblem::Verify)
 }
 
 struct Threads {
@@ -151,14 +156,18 @@ fn begin(job: &LayerJob, workshop: &Arc<Workshop>, fetched: Pieces) -> io::Resul
     let staged = workshop.stage()?;
     let path = workshop.layout.blob(&job.descriptor.digest);
     let blob = if workshop.keep_blobs { Some(KeptBlob::create(path, staged.number())?) } else { None };
-    let (format, limit, umask) = (job.descriptor.format, workshop.max_unpacked_bytes, workshop.umask);
+    let (descriptor, limit, umask) = (job.descriptor.clone(), workshop.max_unpacked_bytes, workshop.umask);
     let (inflated_to, inflated) = mpsc::channel(INFLATED_PIECES_MAX);
     let (tell_inflating, inflating) = oneshot::channel();
     let (tell_unpacking, unpacking) = oneshot::channel();
     // A pull that was given up takes no answers; what they own cleans up after itself.
     thread::Builder::new().name("layer-inflate".into()).spawn(move || {
         let mut kept = Keeping::new(fetched, blob);
-        let result = inflate(Digesting::new(&mut kept), format, &inflated_to, limit);
+        let blob = Digesting::new(&mut kept);
+        let result = match &descriptor.content {
+            LayerContent::File(name) => pack(blob, name, descriptor.size, &inflated_to, limit),
+            LayerContent::Layer | LayerContent::Archive => inflate(blob, descriptor.format, &inflated_to, limit),
+        };
         drop(inflated_to);
         let _ = tell_inflating.send((result, kept.take_blob()));
     })?;
@@ -176,9 +185,17 @@ struct Ends {
     unpacked: UnpackEnd,
 }
 
+/// What came of stages that all succeeded, with the sums of what streamed by.
+struct Outcome {
+    staged: Staged,
+    grown: Grown,
+    blob: Sum,
+    archive: Sum,
+}
+
 impl Ends {
     /// The cause, when several stages failed: each fails when its neighbour does, and a damaged blob shows in all of them.
-    fn judge(self, digest: &Digest, size: u64) -> Result<(Staged, Grown, Sum), LayerProblem> {
+    fn judge(self, digest: &Digest, size: u64) -> Result<Outcome, LayerProblem> {
         match self.fetching {
             Ok(()) | Err(FetchError::Unwanted) => {}
             Err(error) => return Err(LayerProblem::Fetch(error)),
@@ -187,10 +204,10 @@ impl Ends {
             check_blob(digest, size, blob).map_err(LayerProblem::Verify)?;
         }
         let (staged, unpacked) = self.unpacked;
-        match (unpacked, self.inflated.outcome) {
-            (Err(error), _) if !error.is_interruption() => Err(LayerProblem::Unpack(error)),
-            (_, Err(error)) if !matches!(error, InflateError::Unwanted) => Err(LayerProblem::Inflate(error)),
-            (Ok((grown, archive)), Ok(())) => Ok((staged, grown, archive)),
+        match (unpacked, self.inflated.outcome, self.inflated.blob) {
+            (Err(error), _, _) if !error.is_interruption() => Err(LayerProblem::Unpack(error)),
+            (_, Err(error), _) if !matches!(error, InflateError::Unwanted) => Err(LayerProblem::Inflate(error)),
+            (Ok((grown, archive)), Ok(()), Some(blob)) => Ok(Outcome { staged, grown, blob, archive }),
             _ => Err(LayerProblem::Lost),
         }
     }

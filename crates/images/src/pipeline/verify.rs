@@ -119,6 +119,11 @@ pub fn verify_archive<T>(unpacked: T, diff_id: &Digest, archive: &Sum) -> Result
     Err(VerifyError::Archive { promised: diff_id.clone(), actual: archive.digest.clone() })
 }
 
+/// Verifies what nothing but its blob is promised of, as the files of an artifact.
+pub fn verify_blob<T>(unpacked: T, promised: &Digest, size: u64, blob: &Sum) -> Result<Verified<T>, VerifyError> {
+    check_blob(promised, size, blob).map(|()| Verified(unpacked))
+}
+
 /// The digest of bytes in memory.
 pub fn digest_of(bytes: &[u8]) -> Digest {
     Digest::from_sha256(Sha256::digest(bytes).into())

@@ -19,6 +19,7 @@ use super::pinned::Pinned;
 use super::records::{ImageLayer, ImageRecord, LayerRecord, ReferenceRecord, RootTime};
 use super::snapshot::{KnownImage, Snapshot};
 use crate::limits::UNNAMED_LAYER_GRACE;
+use crate::manifest::ImageKind;
 use crate::tree::Usage;
 
 /// A layer on disk.
@@ -311,6 +312,10 @@ impl Catalogue {
 }
 
 fn known_image(record: ImageRecord, config: &[u8]) -> Result<KnownImage, crate::manifest::ConfigError> {
-    let (parsed, _) = crate::manifest::parse_config(config, record.layers.len(), None)?;
-    Ok(KnownImage { record, config: Arc::new(parsed), config_bytes: config.len() as u64 })
+    let config_bytes = config.len() as u64;
+    let config = match record.kind {
+        ImageKind::Image => crate::manifest::parse_config(config, record.layers.len(), None)?.0,
+        ImageKind::Artifact => ImageConfig::default(),
+    };
+    Ok(KnownImage { record, config: Arc::new(config), config_bytes })
 }

@@ -25,6 +25,7 @@ use super::layout::{EMPTY_LAYER, Layout};
 use super::snapshot::{Image, USUAL_ROOT};
 use super::trash::Trash;
 use crate::limits::USAGE_MAX_AGE;
+use crate::manifest::ImageKind;
 use crate::tree::{Usage, measure};
 
 /// The containers that have something of the store.
@@ -57,6 +58,8 @@ pub enum PrepareError {
     NoImage { image: Digest },
     #[error("the image {image} is damaged: its layer {layer} is missing or changed on disk")]
     Damaged { image: Digest, layer: Digest },
+    #[error("{image} is an artifact: it has files, but nothing that runs")]
+    Artifact { image: Digest },
     #[error("the container {container} has a writable layer upon another image")]
     OtherImage { container: ContainerId },
     #[error("making the writable layer {path:?}")]
@@ -68,6 +71,7 @@ impl Classified for PrepareError {
         match self {
             PrepareError::NoImage { .. } => Class::NotFound,
             PrepareError::Damaged { .. } => Class::Corrupt,
+            PrepareError::Artifact { .. } => Class::Invalid,
             PrepareError::OtherImage { .. } => Class::Conflict,
             PrepareError::Write { source, .. } => crate::tree::class_of(source),
         }
@@ -76,6 +80,7 @@ impl Classified for PrepareError {
     fn hint(&self) -> Option<String> {
         match self {
             PrepareError::NoImage { .. } | PrepareError::Damaged { .. } => Some("pull the image again".into()),
+            PrepareError::Artifact { .. } => Some("mount it as an image volume of a container of another image".into()),
             PrepareError::OtherImage { .. } => None,
             PrepareError::Write { .. } => Some("look at the file system of the image store".into()),
         }
@@ -142,6 +147,9 @@ impl Containers {
         user: Option<&UserNamespace>,
         catalogue: &Catalogue,
     ) -> Result<RootFilesystem, PrepareError> {
+        if image.kind == ImageKind::Artifact {
+            return Err(PrepareError::Artifact { image: image.view.id.clone() });
+        }
         let lower = self.borrow(container, image, ROOTFS, catalogue)?;
         let folder = self.layout.container(container);
         let (upper, work) = (folder.join(UPPER), folder.join(WORK));

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::Inner;
 use super::database::DatabaseError;
 use super::records::ImageRecord;
-use crate::manifest::{Document, Manifest, OCI_MANIFEST, parse_document};
+use crate::manifest::{Document, ImageKind, Manifest, OCI_MANIFEST, parse_document};
 use crate::source::SourceError;
 
 /// A pull that cannot be explained: what says whom to ask cannot be read.
@@ -53,8 +53,10 @@ impl Inner {
         let snapshot = self.catalogue.snapshot();
         let Some(image) = snapshot.find(name) else { return Ok(None) };
         let id = &image.view.id;
-        let (Some(known), Some(config)) = (self.manifest_of(id)?, self.catalogue.document(id)?) else {
-            return Ok(None);
+        let Some(known) = self.manifest_of(id)? else { return Ok(None) };
+        let config = match known.manifest.kind {
+            ImageKind::Image => self.catalogue.document(id)?.unwrap_or_default(),
+            ImageKind::Artifact => b"{}".to_vec(),
         };
         let layers = known.record.layers.iter().zip(&known.manifest.layers).map(|(layer, descriptor)| LayerDetails {
             digest: descriptor.digest.clone(),
@@ -77,10 +79,10 @@ impl Inner {
     /// The manifest by which an image came, the latest of several.
     pub(super) fn manifest_of(&self, image: &Digest) -> Result<Option<KnownManifest>, DatabaseError> {
         let Some(record) = self.catalogue.image_record(image) else { return Ok(None) };
-        for digest in record.documents.iter().rev().filter(|digest| *digest != image) {
+        for digest in record.documents.iter().rev() {
             let Some(bytes) = self.catalogue.document(digest)? else { continue };
             if let Ok(Document::Manifest(manifest)) = parse_document(&bytes, None)
-                && manifest.config.digest == *image
+                && [digest, &manifest.config.digest].contains(&image)
             {
                 let (digest, media_type) = (digest.clone(), media_type_of(&bytes));
                 return Ok(Some(KnownManifest { record, digest, bytes, media_type, manifest }));

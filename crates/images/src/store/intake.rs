@@ -20,7 +20,8 @@ use super::{Inner, run_blocking};
 use crate::flight::Lost;
 use crate::limits::{CONFIG_MAX_BYTES, INDEX_DEPTH_MAX};
 use crate::manifest::{
-    ConfigError, Descriptor, Document, DocumentError, Manifest, choose, parse_config, parse_document,
+    ConfigError, Descriptor, Document, DocumentError, ImageKind, LayerContent, LayerDescriptor, Manifest, choose,
+    parse_config, parse_document,
 };
 use crate::pipeline::{LayerError, LayerJob, digest_of};
 use crate::progress::Board;
@@ -163,6 +164,9 @@ impl Intake {
             let document = parse_document(&served.bytes, served.media_type.as_deref()).map_err(unusable)?;
             documents.push((digest.clone(), served.bytes));
             let choices = match document {
+                Document::Manifest(manifest) if manifest.kind == ImageKind::Artifact => {
+                    return Ok(plan_artifact(digest, manifest, documents, origin));
+                }
                 Document::Manifest(manifest) => {
                     return self.plan_manifest(manifest, documents, origin).await;
                 }
@@ -281,6 +285,7 @@ impl Intake {
             references,
             id: plan.id.clone(),
             record: ImageRecord {
+                kind: plan.manifest.kind,
                 documents: plan.documents.iter().map(|(digest, _)| digest.clone()).collect(),
                 layers: plan.layers,
             },
@@ -293,6 +298,27 @@ impl Intake {
             .map_err(IntakeProblem::Record)?;
         self.view(&plan.id).ok_or(IntakeProblem::Lost(Lost))
     }
+}
+
+/// An artifact has no configuration, and its layers go by what they bring.
+fn plan_artifact(
+    id: Digest,
+    manifest: Manifest,
+    documents: Vec<(Digest, Bytes)>,
+    origin: Arc<dyn Origin>,
+) -> Plan {
+    let mut layers: Vec<ImageLayer> = Vec::with_capacity(manifest.layers.len());
+    for LayerDescriptor { digest, content, .. } in &manifest.layers {
+        let named = match content {
+            LayerContent::File(name) => format!("artifact file {name} {digest}"),
+            LayerContent::Archive | LayerContent::Layer => format!("artifact archive {digest}"),
+        };
+        let diff_id = digest_of(named.as_bytes());
+        let chain_id = chain_id(layers.last().map(|below| &below.chain_id), &diff_id);
+        layers.push(ImageLayer { diff_id, chain_id, blob: digest.clone() });
+    }
+    let config_bytes = documents.last().map_or(0, |(_, manifest)| manifest.len() as u64);
+    Plan { id, manifest, config: Arc::default(), config_bytes, layers, documents, origin }
 }
 
 fn job(plan: &Plan, at: usize) -> LayerJob {

@@ -8,6 +8,7 @@ use cradle_domain::{Digest, Timestamp};
 use rustix::fs::fstat;
 use serde::{Deserialize, Serialize};
 
+use crate::manifest::ImageKind;
 use crate::tree::RootDirectory;
 
 /// The version of the store's format.
@@ -48,10 +49,13 @@ impl RootTime {
     }
 }
 
-/// An image; its key is the digest of its configuration.
+/// An image; its key is the digest of its configuration, for an artifact that of its manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageRecord {
-    /// The documents that led to it and are kept with it: indexes, its manifest and, last, its configuration.
+    #[serde(default)]
+    pub kind: ImageKind,
+    /// The documents that led to it and are kept with it: indexes, its manifest and, last, its configuration, which an
+    /// artifact does not have.
     pub documents: Vec<Digest>,
     /// The base first.
     pub layers: Vec<ImageLayer>,

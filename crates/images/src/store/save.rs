@@ -13,7 +13,7 @@ use super::database::DatabaseError;
 use super::{Inner, run_blocking};
 use crate::archive::{SavedBlob, SavedImage, WriteError, write};
 use crate::limits::{ARCHIVE_PIECE_BYTES, ARCHIVE_PIECES_MAX};
-use crate::manifest::LayerDescriptor;
+use crate::manifest::{ImageKind, LayerDescriptor};
 
 /// Images that cannot be saved.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,8 @@ pub enum SaveError {
     Record { name: String, source: DatabaseError },
     #[error("cannot save the image {name:?}: its manifest is missing in the image database")]
     NoManifest { name: String },
+    #[error("cannot save {name:?}: it is an artifact, which no reader of archives of images would take")]
+    Artifact { name: String },
     #[error("cannot save the image {name:?}: its compressed layer {layer} was discarded after it was unpacked")]
     Discarded { name: String, layer: Digest, is_kept_now: bool },
     #[error("starting a thread")]
@@ -36,7 +38,7 @@ impl Classified for SaveError {
             SaveError::NoImage { .. } => Class::NotFound,
             SaveError::Record { source, .. } => source.class(),
             SaveError::NoManifest { .. } => Class::Corrupt,
-            SaveError::Discarded { .. } => Class::Refused,
+            SaveError::Artifact { .. } | SaveError::Discarded { .. } => Class::Refused,
             SaveError::Thread(error) => crate::tree::class_of(error),
         }
     }
@@ -100,6 +102,9 @@ impl Inner {
         let name = name.to_owned();
         let record = |source| SaveError::Record { name: name.clone(), source };
         let known = self.manifest_of(id).map_err(record)?;
+        if known.as_ref().is_some_and(|known| known.manifest.kind == ImageKind::Artifact) {
+            return Err(SaveError::Artifact { name });
+        }
         let config = self.catalogue.document(id).map_err(record)?;
         let (Some(known), Some(config)) = (known, config) else { return Err(SaveError::NoManifest { name }) };
         let layer = |layer: &LayerDescriptor| {

@@ -9,6 +9,7 @@ use cradle_engine::view::{ImageConfig, ImageView};
 use super::catalogue::Layer;
 use super::pinned::Pinned;
 use super::records::{ImageRecord, ReferenceRecord};
+use crate::manifest::ImageKind;
 use crate::tree::RootDirectory;
 
 /// The images of one moment.
@@ -23,6 +24,7 @@ pub struct Snapshot {
 /// An image all of whose layers are there.
 pub struct Image {
     pub view: Arc<ImageView>,
+    pub kind: ImageKind,
     /// The top one first, each once.
     pub stack: Vec<Arc<Layer>>,
     /// Owner and mode of `/` where they are not the usual ones.
@@ -128,6 +130,6 @@ impl Image {
             config: Arc::clone(&known.config),
             layers: known.record.layers.iter().map(|layer| layer.diff_id.clone()).collect(),
         };
-        Image { view: Arc::new(view), stack, root }
+        Image { view: Arc::new(view), kind: known.record.kind, stack, root }
     }
 }

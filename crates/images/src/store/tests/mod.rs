@@ -1,6 +1,7 @@
 //! The store against a registry on loopback, honest and not.
 
 mod archives;
+mod artifacts;
 mod containers;
 mod durability;
 mod hostile;
