@@ -3,10 +3,10 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 DIST := target/dist
-# The shim is linked statically: it starts in any mount namespace and costs each pod as little memory as can be.
+# The shim is linked statically: it starts in any mount namespace and costs each pod as little memory as can be. With musl,
+# as glibc asks the processor what it can do before main, and each such question traps in a virtual machine: 0.5 ms a pod.
 SHIM_FLAGS := -C target-feature=+crt-static -C relocation-model=static
-# Named, so that the flags do not reach build scripts and procedural macros.
-TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p')
+SHIM_TARGET := $(shell uname -m)-unknown-linux-musl
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-long check bench guest build install
@@ -36,9 +36,10 @@ guest: ## the same programs in a throw-away guest: cgroup v2, systemd (root, Deb
 
 build: ## the programs as they are shipped, in target/dist
 	cargo build --release --package cradled --package cradle
-	RUSTFLAGS="$(SHIM_FLAGS)" cargo build --profile shim --package cradle-shim --target-dir target/static --target $(TRIPLE)
+	@rustup target list --installed | grep -qx $(SHIM_TARGET) || rustup target add $(SHIM_TARGET)
+	RUSTFLAGS="$(SHIM_FLAGS)" cargo build --profile shim --package cradle-shim --target-dir target/static --target $(SHIM_TARGET)
 	@mkdir -p $(DIST)
-	@install -m 755 target/release/cradled target/release/cradle target/static/$(TRIPLE)/shim/cradle-shim $(DIST)/
+	@install -m 755 target/release/cradled target/release/cradle target/static/$(SHIM_TARGET)/shim/cradle-shim $(DIST)/
 
 install: build ## programs, systemd unit and a sample configuration to $(DESTDIR)$(PREFIX) (root)
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(DIST)/cradled $(DIST)/cradle $(DIST)/cradle-shim

@@ -1,8 +1,7 @@
 //! What shims cost: prints the memory of fifty of them, each with one running container.
 //!
-//! The promise is for the static program, which is built by
-//! `RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" cargo build --profile shim -p cradle-shim --target-dir target/static`
-//! and measured by `CRADLE_SHIM=…/target/static/shim/cradle-shim cargo test -p cradle-shim --test memory -- --ignored --nocapture`.
+//! The promise is for the static program, which `make build` makes; it is measured by
+//! `CRADLE_SHIM=$PWD/target/dist/cradle-shim cargo test -p cradle-shim --test memory -- --ignored --nocapture`.
 
 mod support;
 
