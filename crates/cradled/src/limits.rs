@@ -7,8 +7,10 @@ use std::time::Duration;
 pub const TAKE_FOLDER: Duration = Duration::from_secs(1);
 pub const TAKE_FOLDER_PAUSE: Duration = Duration::from_millis(2);
 
-/// Clients connected at once; more wait in the socket's backlog.
+/// Clients connected at once; for more, those who ask for nothing give way.
 pub const CONNECTIONS_MAX: usize = 256;
+/// How often it is told that there are too many.
+pub const CROWD_TOLD_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Requests in flight on one connection. The kubelet has all its requests on one.
 pub const REQUESTS_PER_CONNECTION_MAX: u32 = 512;

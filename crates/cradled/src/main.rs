@@ -4,6 +4,7 @@
 //! few others do what changes something.
 
 mod arguments;
+mod clients;
 mod config;
 mod folder;
 mod limits;

@@ -11,25 +11,26 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
+use crate::clients::{Answer, Clients, Place};
 use crate::limits::{
-    ACCEPT_RETRY, CONNECTION_WINDOW_BYTES, CONNECTIONS_MAX, DRAIN_REQUESTS, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT,
+    ACCEPT_RETRY, CONNECTION_WINDOW_BYTES, DRAIN_REQUESTS, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT,
     REQUEST_HEADERS_MAX_BYTES, REQUESTS_PER_CONNECTION_MAX, STREAM_WINDOW_BYTES,
 };
 
 /// Serves until `stop` is set; then requests in flight may end, for a while.
 pub async fn serve(listener: UnixListener, service: CriService, stop: watch::Receiver<bool>) {
-    let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let clients = Arc::new(Clients::default());
     let mut connections = JoinSet::new();
     let accept = async {
         loop {
-            let Ok(permit) = free.clone().acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, service.clone(), stop.clone(), permit));
+                    let place = clients.place().await;
+                    connections.spawn(connection(stream, service.clone(), stop.clone(), place));
                 }
                 Err(error) => {
                     warn!(%error, "cannot accept a client");
@@ -57,16 +58,13 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Speaks with one client until it leaves, or until the daemon stops and its requests are answered.
-async fn connection(
-    stream: UnixStream,
-    service: CriService,
-    stop: watch::Receiver<bool>,
-    _permit: OwnedSemaphorePermit,
-) {
+/// Speaks with one client until it leaves or must leave, or until the daemon stops and its requests are answered.
+async fn connection(stream: UnixStream, service: CriService, stop: watch::Receiver<bool>, place: Place) {
+    let place = Arc::new(place);
+    let asked = place.clone();
     let answer = service_fn(move |request| {
-        let service = service.clone();
-        async move { Ok::<_, Infallible>(service.answer(request).await) }
+        let (service, asking) = (service.clone(), asked.ask());
+        async move { Ok::<_, Infallible>(service.answer(request).await.map(|body| Answer::new(body, asking))) }
     });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -80,6 +78,7 @@ async fn connection(
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = place.dismissed() => return,
         () = stopped(stop) => {
             connection.as_mut().graceful_shutdown();
             connection.await
