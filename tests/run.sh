@@ -36,6 +36,7 @@ tier_check() {
 
 # A test that cannot run on this machine prints "skipped: why" and passes; it is counted as a skip here.
 tier_unit() {
+    [[ -z $TEST_LONG ]] || run_script "$ROOT/tests/fuzz/run.sh"
     cargo test --workspace --no-fail-fast -- --show-output 2>&1 | tee /dev/stderr | awk '
         /^test .* \.\.\. ok$/ { passed[$2]++; next }
         /^test .* \.\.\. FAILED$/ { print "FAIL " $2 ": see the log"; next }

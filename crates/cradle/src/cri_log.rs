@@ -3,6 +3,9 @@
 //!
 //! A line of it is `TIME STREAM TAGS TEXT`; the tag `P` says that the container wrote no line end after the text.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Stderr, Stdout, Write};
 use std::os::unix::fs::MetadataExt;

@@ -4,6 +4,8 @@
 //! flag; a flag counts more than the file, and the file more than the default.
 
 mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod nearest;
 mod value;
 

@@ -4,10 +4,13 @@
 //! The CRI's messages stop here: the engine and the image store know nothing of them. What an RPC means is decided
 //! there; this crate reads, checks, asks and prints.
 
+mod arrival;
 mod batches;
 mod cradle;
 mod edge;
 mod from_proto;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod handlers;
 mod image;
 pub mod limits;

@@ -5,6 +5,11 @@ use std::time::Duration;
 /// Largest request and largest answer. The kubelet's and crictl's own limit is the same.
 pub const MESSAGE_MAX_BYTES: usize = 16 * 1024 * 1024;
 
+/// From the beginning of a request until its message is complete: clients are on this machine.
+pub const ARRIVES_WITHIN: Duration = Duration::from_secs(10);
+/// What the messages that are on their way, and those whose answers have not begun, hold together.
+pub const ARRIVING_MAX_BYTES: usize = 4 * MESSAGE_MAX_BYTES;
+
 /// A message of a `Stream*` RPC is sent once its items reach this size.
 pub const STREAM_MESSAGE_BYTES: usize = 256 * 1024;
 

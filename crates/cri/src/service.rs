@@ -14,8 +14,9 @@ use tonic::codegen::{Service, http};
 use tonic::{Code, Status};
 use tracing::{Instrument, debug, error, info, info_span};
 
+use crate::arrival::{Arrivals, Arriving, Held};
 use crate::edge::Edge;
-use crate::limits::MESSAGE_MAX_BYTES;
+use crate::limits::{ARRIVES_WITHIN, MESSAGE_MAX_BYTES};
 
 /// Both services of the CRI, and our own.
 #[derive(Clone)]
@@ -24,6 +25,7 @@ pub struct CriService {
     image: ImageServiceServer<Edge>,
     cradle: CradleServer<Edge>,
     ids: Arc<RequestIds>,
+    arrivals: Arc<Arrivals>,
 }
 
 impl CriService {
@@ -37,6 +39,7 @@ impl CriService {
                 .max_encoding_message_size(MESSAGE_MAX_BYTES),
             cradle: CradleServer::new(edge),
             ids: Arc::new(RequestIds::new()),
+            arrivals: Arc::default(),
         }
     }
 
@@ -54,6 +57,9 @@ impl CriService {
         let service = parts.next().unwrap_or_default();
         let id = self.ids.next();
         let span = info_span!("rpc", name = rpc, request_id = %id);
+        // Until the end of this function: the message is held as long as its request is worked on.
+        let held = Held::new(&self.arrivals);
+        let request = request.map(|body| Arriving::new(body, held.clone(), ARRIVES_WITHIN));
         let answer = async {
             let watch = Watch::start();
             let response = match service {

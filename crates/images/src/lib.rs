@@ -14,6 +14,8 @@
 
 mod archive;
 mod flight;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod limits;
 mod manifest;
 mod pipeline;

@@ -55,7 +55,7 @@ pub fn decode<T: DeserializeOwned>(kind: &'static str, bytes: &[u8]) -> Result<T
 }
 
 /// FNV-1a with 64 bits: against torn writes and stray edits, not against an enemy.
-fn checksum(bytes: &[u8]) -> u64 {
+pub(crate) fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 

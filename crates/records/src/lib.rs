@@ -12,6 +12,8 @@
 //! describes processes, which a reboot ends: replacing it by a rename is enough, nothing is synced (decision 0003).
 
 mod form;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod store;
 
 pub use store::{OpenError, Store};

@@ -20,6 +20,8 @@ mod docker_config;
 mod endpoint;
 mod explain;
 mod failure;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod hosts;
 pub mod limits;
 mod origin;

@@ -12,6 +12,8 @@ pub mod container_state;
 mod deadlines;
 pub mod exec_state;
 pub mod exit_record;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod journal;
 pub mod limits;
 mod log_file;

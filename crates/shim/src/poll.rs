@@ -22,6 +22,8 @@ pub enum Source {
     Listener,
     /// The connection to the daemon.
     Daemon,
+    /// A connection that has not said hello yet.
+    Newcomer,
     /// The deaths of children.
     Children,
     /// An output of the container with this number.
@@ -45,6 +47,7 @@ impl Source {
             Source::Tap(number) => (5, number),
             Source::Dial(number) => (6, number),
             Source::Start(number) => (7, number),
+            Source::Newcomer => (8, 0),
         };
         (kind << 32) | u64::from(number)
     }
@@ -60,6 +63,7 @@ impl Source {
             5 => Source::Tap(number),
             6 => Source::Dial(number),
             7 => Source::Start(number),
+            8 => Source::Newcomer,
             _ => return None,
         })
     }

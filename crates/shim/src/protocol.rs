@@ -3,9 +3,9 @@
 //! One `SOCK_SEQPACKET` message is one [`Frame`], encoded by postcard, with descriptors beside it as `SCM_RIGHTS`. A body
 //! larger than [`INLINE_MAX_BYTES`] travels in a sealed memfd, which is then the message's first descriptor.
 //!
-//! The daemon numbers its requests; the shim answers each exactly once, in any order, and sends events in between. A new
-//! connection replaces the one before: the shim serves one daemon at a time, and every connection begins with
-//! [`Request::Hello`], whose answer holds the whole state, so that no event of an earlier connection is missed.
+//! The daemon numbers its requests; the shim answers each exactly once, in any order, and sends events in between. Every
+//! connection begins with [`Request::Hello`], by which it replaces the one before: the shim serves one daemon at a time.
+//! The answer holds the whole state, so that no event of an earlier connection is missed.
 //!
 //! Compatibility: a daemon drives shims of versions before its own for as long as their pods live. Variants are only
 //! appended and existing ones never change; what a version knows is told by [`Greeting::version`].

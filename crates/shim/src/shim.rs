@@ -60,6 +60,10 @@ pub struct Shim {
     pub(crate) single: SingleThreaded,
     pub(crate) poll: Poll,
     pub(crate) connection: Option<Connection>,
+    /// A connection that has not said hello yet.
+    pub(crate) newcomer: Option<OwnedFd>,
+    /// It was told that connections of other users are refused.
+    pub(crate) strangers_told: bool,
     pub(crate) namespaces: Namespaces,
     /// Processes on their way to their program.
     pub(crate) starts: Vec<Start>,
@@ -94,6 +98,8 @@ impl Shim {
             single: parts.single,
             poll,
             connection: None,
+            newcomer: None,
+            strangers_told: false,
             namespaces: Namespaces::NotYet,
             starts: Vec::new(),
             containers: Vec::new(),
@@ -107,7 +113,7 @@ impl Shim {
             finished: false,
             last_number: 0,
         };
-        shim.take_connection(parts.connection);
+        let _number = shim.take_connection(parts.connection);
         Ok(shim)
     }
 
@@ -166,6 +172,7 @@ impl Shim {
     fn handle(&mut self, ready: Ready) {
         match ready.source {
             Source::Listener => self.accept(),
+            Source::Newcomer => self.hear_newcomer(),
             Source::Daemon => self.serve_connection(),
             Source::Children => {
                 if let Err(error) = self.children.drain() {

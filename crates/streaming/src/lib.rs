@@ -13,6 +13,7 @@ mod buffers;
 mod carrier;
 mod descriptor;
 mod flag;
+mod half_open;
 mod http;
 pub mod limits;
 mod negotiation;
@@ -26,6 +27,14 @@ mod spdy;
 mod tls;
 mod tokens;
 mod websocket;
+
+/// The fuzz targets (tests/fuzz).
+#[cfg(fuzzing)]
+pub mod fuzz {
+    pub use crate::negotiation::fuzz::request;
+    pub use crate::spdy::fuzz::spdy;
+    pub use crate::websocket::fuzz::websocket;
+}
 
 pub use request::{Request, Wanted};
 pub use server::{BindError, Config, Server, Urls};

@@ -16,7 +16,7 @@ pub const STREAM_CREATION_TIMEOUT: Duration = Duration::from_secs(30);
 /// From a connection until its TLS handshake, and from there until its request is complete. As before.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Connections whose request is not complete; more wait in the listener's backlog.
+/// Connections whose request is not complete; for more, the oldest give way.
 pub const HALF_OPEN_MAX: usize = 128;
 /// Sessions at a time; more are answered with 503.
 pub const SESSIONS_MAX: usize = 1024;

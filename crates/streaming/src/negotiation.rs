@@ -197,5 +197,7 @@ fn unknown(known: &'static [Protocol]) -> Disagreement {
     names().fold(refused, |refused, name| refused.with(ACCEPTED_PROTOCOLS, name))
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 #[cfg(test)]
 mod tests;

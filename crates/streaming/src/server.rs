@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
@@ -21,9 +21,10 @@ use tracing::{debug, warn};
 
 use crate::buffers::Buffers;
 use crate::flag::raised;
+use crate::half_open::{HalfOpen, Ticket};
 use crate::http::{self, Accepted};
 use crate::limits::{
-    ACCEPT_RETRY, FAREWELL, HALF_OPEN_MAX, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, REQUEST_HEAD_MAX_BYTES, SESSIONS_MAX,
+    ACCEPT_RETRY, FAREWELL, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, REQUEST_HEAD_MAX_BYTES, SESSIONS_MAX,
     STREAM_CREATION_TIMEOUT,
 };
 use crate::request::Request;
@@ -136,15 +137,16 @@ impl Server {
 
     /// Serves until `stop` is set; then every client is told, and has a moment to take that.
     pub async fn serve(self, mut stop: watch::Receiver<bool>) {
-        let half_open = Arc::new(Semaphore::new(HALF_OPEN_MAX));
+        let mut half_open = HalfOpen::default();
         let mut connections = JoinSet::new();
         let for_each = stop.clone();
         let accept = async {
             loop {
-                let Ok(permit) = half_open.clone().acquire_owned().await else { return };
                 match self.listener.accept().await {
                     Ok((tcp, _)) => {
-                        connections.spawn(connection(self.shared.clone(), tcp, permit, for_each.clone()));
+                        let ticket = Ticket::default();
+                        let serving = connection(self.shared.clone(), tcp, ticket.clone(), for_each.clone());
+                        half_open.add(connections.spawn(serving), ticket);
                     }
                     Err(error) => {
                         warn!(%error, "cannot accept a client of streaming");
@@ -178,19 +180,14 @@ fn reachable(bound: SocketAddr) -> SocketAddr {
 }
 
 /// One client: its request, and the session that may come of it.
-async fn connection(
-    shared: Arc<Shared>,
-    tcp: TcpStream,
-    half_open: OwnedSemaphorePermit,
-    mut stop: watch::Receiver<bool>,
-) {
+async fn connection(shared: Arc<Shared>, tcp: TcpStream, ticket: Ticket, mut stop: watch::Receiver<bool>) {
     let asking = Box::pin(ask(&shared, tcp));
     let accepted = tokio::select! {
         accepted = asking => accepted,
         () = raised(&mut stop) => return,
     };
-    drop(half_open);
-    let Some((connection, Accepted { asked, protocol, permit, .. })) = accepted else { return };
+    let complete = ticket.take();
+    let Some((connection, Accepted { asked, protocol, permit, .. })) = accepted.filter(|_| complete) else { return };
     let session: Pin<Box<dyn Future<Output = ()> + Send>> =
         Box::pin(session::run(shared, connection, asked, protocol, stop));
     session.await;

@@ -6,6 +6,8 @@
 //! <state>/shims.log              what all shims log
 //! ```
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod launch;
 mod link;
 mod probe;

@@ -13,7 +13,7 @@ use crate::deadlines::Due;
 use crate::journal::Level;
 use crate::limits::{ACCEPT_PAUSE, REQUESTS_IN_A_ROW};
 use crate::poll::{Interest, Source};
-use crate::protocol::{Event, Frame, Refusal, Reply};
+use crate::protocol::{Event, Frame, Refusal, Reply, Request};
 use crate::shim::Shim;
 use crate::wire::{self, DecodeError, Message, ReceiveMessageError};
 
@@ -23,11 +23,16 @@ impl Shim {
         self.journal.write(Level::Error, "", &format!("{doing}: {}", Chain(error)));
     }
 
-    /// Takes a new connection.
+    /// Takes a new connection, which is served when it has said hello: whoever only connects, or speaks something else,
+    /// does not cost the daemon its own.
     pub(crate) fn accept(&mut self) {
         match rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            Ok(socket) if is_from_own_user(&socket) => self.take_connection(socket),
-            Ok(_) => self.journal.write(Level::Warn, "", "a connection of another user was refused"),
+            Ok(socket) if is_from_own_user(&socket) => self.meet(socket),
+            Ok(_) => {
+                if !std::mem::replace(&mut self.strangers_told, true) {
+                    self.journal.write(Level::Warn, "", "a connection of another user was refused, as all of them are");
+                }
+            }
             Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => {}
             Err(errno) => {
                 // The connection waits and would be reported without end.
@@ -45,8 +50,45 @@ impl Shim {
         }
     }
 
-    /// Serves `socket` from now on, and no other: answers to the connection before it are for nobody.
-    pub(crate) fn take_connection(&mut self, socket: OwnedFd) {
+    /// Waits for what `socket` says, in place of an earlier one that has said nothing yet.
+    fn meet(&mut self, socket: OwnedFd) {
+        if let Some(earlier) = self.newcomer.take() {
+            self.poll.remove(&earlier);
+        }
+        match self.poll.add(&socket, Source::Newcomer, Interest::Readable) {
+            Ok(()) => self.newcomer = Some(socket),
+            Err(errno) => self.complain("watching a new connection", &std::io::Error::from(errno)),
+        }
+    }
+
+    /// A new connection says something, or leaves.
+    pub(crate) fn hear_newcomer(&mut self) {
+        let Some(socket) = self.newcomer.take() else { return };
+        match wire::receive(&socket, self.buffers.for_message()) {
+            Ok(Message {
+                frame: Frame::Request { sequence, request_id, body: body @ Request::Hello { .. } },
+                descriptors,
+            }) => {
+                self.poll.remove(&socket);
+                let connection = self.take_connection(socket);
+                self.request(Waiter { connection, sequence, request_id }, body, descriptors);
+            }
+            Err(error) if error.is_would_block() => self.newcomer = Some(socket),
+            Err(error) if error.is_closed() => self.poll.remove(&socket),
+            other => {
+                self.poll.remove(&socket);
+                let why = other.map_or_else(|error| Chain(&error).to_string(), |_| "it is no hello".to_owned());
+                self.journal.write(
+                    Level::Warn,
+                    "",
+                    &format!("what a new connection said first cannot be served: {why}"),
+                );
+            }
+        }
+    }
+
+    /// Serves `socket` from now on, and no other: answers to the connection before it are for nobody. Tells its number.
+    pub(crate) fn take_connection(&mut self, socket: OwnedFd) -> u32 {
         self.drop_connection();
         for container in &mut self.containers {
             container.kills.clear();
@@ -62,6 +104,7 @@ impl Shim {
             Ok(()) => self.connection = Some(connection),
             Err(errno) => self.complain("watching a connection", &std::io::Error::from(errno)),
         }
+        number
     }
 
     fn drop_connection(&mut self) {

@@ -437,6 +437,7 @@ impl TestShim {
     /// Connects as a restarted daemon does.
     pub fn reconnect(&mut self) {
         self.client = self.second_client();
+        self.client.hello();
     }
 
     pub fn second_client(&self) -> Client {

@@ -68,6 +68,27 @@ fn garbage_closes_the_connection_and_the_next_one_is_served() {
 }
 
 #[test]
+fn a_connection_that_does_not_say_hello_does_not_cost_the_daemon_its_own() {
+    if !is_root() {
+        return;
+    }
+    let mut shim = TestShim::with_host_pod();
+    let silent = shim.second_client();
+    let said: [&[u8]; 3] = [&[0xff; 100], &[0, 42, 1, b'r', 99], &[0, 1, 0, 11]];
+    for bytes in said {
+        let mut stranger = shim.second_client();
+        cradle_sys::seqpacket::send(stranger.socket(), bytes, &[]).unwrap();
+        assert!(stranger.is_closed());
+        assert!(shim.client.hello().set_up);
+    }
+    drop(silent);
+    drop(shim.second_client());
+    let (id, _) = shim.start(&script("exit 4"));
+    assert_eq!(shim.client.container_exit(&id).code, 4);
+    shim.shut_down();
+}
+
+#[test]
 fn the_daemon_gets_connections_into_the_pod() {
     if !is_root() {
         return;

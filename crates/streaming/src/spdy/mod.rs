@@ -16,6 +16,8 @@
 mod connection;
 mod dictionary;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod headers;
 mod link;
 

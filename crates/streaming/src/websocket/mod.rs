@@ -2,6 +2,8 @@
 //! together one stream of bytes, on which SPDY is spoken. The framing is tokio-websockets'.
 
 pub(crate) mod channels;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub(crate) mod tunnel;
 
 use base64::Engine;

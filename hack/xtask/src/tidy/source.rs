@@ -66,6 +66,7 @@ fn is_test_file(path: &str) -> bool {
     path.starts_with("crates/testkit/")
         || path.ends_with("/tests.rs")
         || path.ends_with("/testing.rs")
+        || path.ends_with("/fuzz.rs")
         || path.split('/').any(|part| part == "tests")
 }
 

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use super::clients::{self, Spdy, WebSocket, refused, spdy_headers, websocket_headers};
 use super::{BOTH, Config, OUTPUT, Place, soon, until};
-use crate::limits::SESSIONS_MAX;
+use crate::limits::{HALF_OPEN_MAX, SESSIONS_MAX};
 use crate::spdy::testing;
 
 const V4: &str = "v4.channel.k8s.io";
@@ -52,6 +52,29 @@ async fn a_request_that_does_not_come_is_waited_for_no_longer_than_its_limit() {
         // An answer 408 or none: then the end.
         soon(tcp.read_to_end(&mut Vec::new())).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn connections_that_stall_keep_nobody_out() {
+    let place = Place::with(Config { handshake_timeout: super::SOON * 6, ..Config::default() }).await;
+    let mut stalled = Vec::new();
+    for number in 0..3 * HALF_OPEN_MAX {
+        let mut tcp = TcpStream::connect(place.address).await.unwrap();
+        if number % 2 == 0 {
+            // It may have given way already.
+            let _ = tcp.write_all(b"GET /exec/").await;
+        }
+        stalled.push(tcp);
+    }
+    let path = place.exec(&["exit", "0"], OUTPUT);
+    let mut client = Spdy::command(place.address, &path, V4, &["error", "stdout"]).await;
+    client.listen_to_the_end().await;
+    assert!(client.said(1).contains("Success"), "{}", client.said(1));
+    // The first have been closed, the last wait for their limit.
+    soon(stalled[1].read_to_end(&mut Vec::new())).await.unwrap_or_default();
+    let waiting = tokio::time::timeout(SHORT, stalled[3 * HALF_OPEN_MAX - 1].read_to_end(&mut Vec::new())).await;
+    assert!(waiting.is_err(), "{waiting:?}");
+    place.empty().await;
 }
 
 #[tokio::test]
