@@ -2,7 +2,7 @@
 //! names the line, and the nearest known key where there is one.
 //!
 //! The keys are those of containerd's documentation (docs/hosts.md there). The keys before the first table belong to the
-//! registry itself, which is asked last.
+//! registry itself, which is asked last, unless a table names it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,12 +34,15 @@ pub fn parse(text: &str, file: &Path, registry: &str) -> Result<Vec<Host>, Mista
         .map_err(|error| reader.mistake(error.span().map_or(0, |span| span.start), error.message().to_owned()))?;
     let mut server = None;
     let mut tables = Vec::new();
-    let mut own = Settings::default();
+    let mut own = None;
     for (key, value) in in_order(document.get_ref()) {
         match key.get_ref().as_ref() {
             "server" => server = Some((reader.string(value, "server")?, key.span().start)),
             "host" => tables = in_order(reader.table(value, "host")?),
-            _ => reader.setting(&mut own, key, value, &[FILE_KEYS.as_slice(), HOST_KEYS.as_slice()].concat())?,
+            _ => {
+                let known = [FILE_KEYS.as_slice(), HOST_KEYS.as_slice()].concat();
+                reader.setting(own.get_or_insert_default(), key, value, &known)?;
+            }
         }
     }
     if tables.len() >= limits::HOSTS_MAX {
@@ -54,10 +57,18 @@ pub fn parse(text: &str, file: &Path, registry: &str) -> Result<Vec<Host>, Mista
         }
         hosts.push(reader.host(key.get_ref(), key.span().start, settings, Role::Mirror)?);
     }
-    hosts.push(match server {
+    let is_described_by_table = own.is_none();
+    let own = own.unwrap_or_default();
+    let registry = match server {
         Some((server, at)) if !server.is_empty() => reader.host(server, at, own, Role::Registry)?,
         _ => own.applied(registry_itself(registry, Declared::Implied { file: file.to_owned() })),
-    });
+    };
+    let is_registry = |host: &&mut Host| host.origin == registry.origin && host.path == registry.path;
+    match hosts.iter_mut().find(is_registry).filter(|_| is_described_by_table) {
+        // A table for the registry itself says how, and when, that is asked; to ask it again would bring nothing new.
+        Some(host) => (host.role, host.capabilities) = (Role::Registry, registry.capabilities),
+        None => hosts.push(registry),
+    }
     Ok(hosts)
 }
 

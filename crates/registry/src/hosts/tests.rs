@@ -47,6 +47,25 @@ fn without_a_server_the_registry_itself_is_asked_last() {
 }
 
 #[test]
+fn a_table_for_the_registry_itself_describes_it_and_it_is_asked_once() {
+    for (server, table) in [
+        ("server = \"https://docker.io\"", "https://registry-1.docker.io"),
+        ("", "https://docker.io"),
+        ("server = \"http://cache:5000/\"", "http://cache:5000"),
+    ] {
+        let text =
+            format!("{server}\n[host.{table:?}]\ncapabilities = [\"pull\"]\nca = \"a.pem\"\n[host.\"https://m\"]\n");
+        let hosts = read(&text).unwrap();
+        let roles: Vec<_> = hosts.iter().map(|host| host.role).collect();
+        assert_eq!(roles, [Role::Registry, Role::Mirror], "{text}");
+        assert_eq!((hosts[0].trust.ca.len(), hosts[0].capabilities), (1, Capabilities::ALL), "{text}");
+    }
+    // Asked in another way, it may answer otherwise.
+    assert_eq!(read("skip_verify = true\n[host.\"https://docker.io\"]\n").unwrap().len(), 2);
+    assert_eq!(read("[host.\"http://docker.io:443\"]\n").unwrap().len(), 2);
+}
+
+#[test]
 fn every_documented_key_is_read() {
     let hosts = read(
         r#"

@@ -173,6 +173,15 @@ async fn the_next_mirror_is_asked_and_all_are_named_in_the_error() {
 }
 
 #[tokio::test]
+async fn a_mirror_that_is_the_server_is_asked_and_named_once() {
+    let registry = Registry::start();
+    let setup =
+        Setup::new(&format!("server = {:?}\n[host.{:?}]\ncapabilities = [\"pull\"]\n", registry.url(), registry.url()));
+    let text = setup.resolve().await.unwrap_err().to_string();
+    assert_eq!((registry.requests().len(), text.matches(&registry.url()).count()), (1, 1), "{text}");
+}
+
+#[tokio::test]
 async fn a_lying_mirror_is_passed_over() {
     let (liar, honest) = (registry(), registry());
     liar.misbehave("manifests", Behaviour::header("Docker-Content-Digest", Digest::from_sha256([7; 32]).as_str()));
