@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 
@@ -298,6 +298,7 @@ async fn serve(door: Door, state: Arc<Mutex<State>>) {
             listener.set_nonblocking(true).expect(unblocked);
             let listener = TcpListener::from_std(listener).expect(unblocked);
             while let Ok((stream, _)) = listener.accept().await {
+                answer_at_once(&stream);
                 tokio::spawn(converse(stream, state.clone()));
             }
         }
@@ -306,6 +307,7 @@ async fn serve(door: Door, state: Arc<Mutex<State>>) {
             let listener = TcpListener::from_std(listener).expect(unblocked);
             let acceptor = TlsAcceptor::from(config);
             while let Ok((stream, _)) = listener.accept().await {
+                answer_at_once(&stream);
                 let (acceptor, state) = (acceptor.clone(), state.clone());
                 tokio::spawn(async move {
                     // A client that does not like the certificate goes away, which is its right.
@@ -323,4 +325,9 @@ async fn serve(door: Door, state: Arc<Mutex<State>>) {
             }
         }
     }
+}
+
+/// The body of an answer does not wait until its head is acknowledged, which takes a client 40 ms.
+fn answer_at_once(stream: &TcpStream) {
+    stream.set_nodelay(true).expect("a connection can be told not to wait");
 }

@@ -12,9 +12,11 @@ use tokio::io::AsyncReadExt;
 
 use crate::limits::INFLATED_PIECE_BYTES;
 use crate::source::{Answer, Blob, Origin};
+use crate::store::Disk;
 
 /// A blob's file that is not committed; dropping it removes it.
 pub struct KeptBlob {
+    disk: Arc<dyn Disk>,
     file: Option<File>,
     partial: PathBuf,
     path: PathBuf,
@@ -22,17 +24,17 @@ pub struct KeptBlob {
 
 impl KeptBlob {
     /// Begins a file that will be `path`; `number` tells it from others of the same blob.
-    pub fn create(path: PathBuf, number: u64) -> io::Result<Self> {
+    pub fn create(path: PathBuf, number: u64, disk: Arc<dyn Disk>) -> io::Result<Self> {
         let partial = path.with_extension(format!("{number}.partial"));
         let file = File::create(&partial)?;
-        Ok(KeptBlob { file: Some(file), partial, path })
+        Ok(KeptBlob { disk, file: Some(file), partial, path })
     }
 
     /// Gives the file its name; answers with the bytes it takes on disk.
     pub fn finish(mut self) -> io::Result<u64> {
         let file = self.file.take();
         let bytes = file.map_or(Ok(0), |file| file.metadata().map(|metadata| metadata.blocks() * 512))?;
-        std::fs::rename(&self.partial, &self.path)?;
+        self.disk.rename(&self.partial, &self.path)?;
         Ok(bytes)
     }
 }
@@ -40,7 +42,7 @@ impl KeptBlob {
 impl Drop for KeptBlob {
     fn drop(&mut self) {
         // After `finish` there is none of this name any more.
-        let _ = std::fs::remove_file(&self.partial);
+        let _ = self.disk.remove_file(&self.partial);
     }
 }
 

@@ -155,7 +155,8 @@ type UnpackEnd = (Staged, Result<(Grown, Sum), TreeError>);
 fn begin(job: &LayerJob, workshop: &Arc<Workshop>, fetched: Pieces) -> io::Result<Threads> {
     let staged = workshop.stage()?;
     let path = workshop.layout.blob(&job.descriptor.digest);
-    let blob = if workshop.keep_blobs { Some(KeptBlob::create(path, staged.number())?) } else { None };
+    let keep = || KeptBlob::create(path, staged.number(), Arc::clone(&workshop.disk));
+    let blob = workshop.keep_blobs.then(keep).transpose()?;
     let (descriptor, limit, umask) = (job.descriptor.clone(), workshop.max_unpacked_bytes, workshop.umask);
     let (inflated_to, inflated) = mpsc::channel(INFLATED_PIECES_MAX);
     let (tell_inflating, inflating) = oneshot::channel();

@@ -5,9 +5,9 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::fs::{CWD, Mode, mkdirat, openat};
+use rustix::fs::{CWD, Mode, openat};
 
-use crate::store::Trash;
+use crate::store::{Disk, Trash};
 use crate::tree::OPEN_FOLDER;
 
 /// A layer's folder before its commit.
@@ -21,8 +21,8 @@ pub struct Staged {
 
 impl Staged {
     /// Makes the folder of the layer `number` at `path`.
-    pub fn create(number: u64, path: PathBuf, trash: Arc<Trash>) -> io::Result<Self> {
-        mkdirat(CWD, &path, Mode::from_raw_mode(0o755))?;
+    pub fn create(number: u64, path: PathBuf, disk: &dyn Disk, trash: Arc<Trash>) -> io::Result<Self> {
+        disk.make_folder(&path)?;
         let root = openat(CWD, &path, OPEN_FOLDER, Mode::empty())?;
         Ok(Staged { number, path, root, trash, committed: false })
     }

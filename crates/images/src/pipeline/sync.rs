@@ -4,18 +4,17 @@
 //! layer came does not count for it; the next one, shared with whoever came meanwhile, does.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cradle_domain::{Class, Classified};
-use rustix::fs::syncfs;
 use tokio::sync::Mutex;
+
+use crate::store::Disk;
 
 /// Syncs one file system.
 pub struct Syncer {
-    /// Open since before the first write: the kernel reports a failed write-back to descriptors older than it.
-    root: Arc<OwnedFd>,
+    disk: Arc<dyn Disk>,
     /// Calls begun.
     begun: AtomicU64,
     /// The newest call that succeeded. Its lock is the turn to call.
@@ -52,8 +51,8 @@ impl Classified for SyncError {
 }
 
 impl Syncer {
-    pub fn new(root: OwnedFd) -> Self {
-        Syncer { root: Arc::new(root), begun: AtomicU64::new(0), done: Mutex::new(0), failures: AtomicU64::new(0) }
+    pub fn new(disk: Arc<dyn Disk>) -> Self {
+        Syncer { disk, begun: AtomicU64::new(0), done: Mutex::new(0), failures: AtomicU64::new(0) }
     }
 
     /// To be taken before the first write.
@@ -67,9 +66,9 @@ impl Syncer {
         let mut done = self.done.lock().await;
         if *done < enough {
             let call = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-            let root = Arc::clone(&self.root);
-            let result = tokio::task::spawn_blocking(move || syncfs(&*root)).await;
-            let result = result.map_err(io::Error::other).and_then(|synced| Ok(synced?));
+            let disk = Arc::clone(&self.disk);
+            let result = tokio::task::spawn_blocking(move || disk.sync()).await;
+            let result = result.map_err(io::Error::other).and_then(|synced| synced);
             if let Err(error) = result {
                 self.failures.fetch_add(1, Ordering::SeqCst);
                 return Err(SyncError::Sync(error));
@@ -84,11 +83,16 @@ impl Syncer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::FileSystem;
+
+    fn syncer_of(folder: &std::path::Path) -> Syncer {
+        Syncer::new(Arc::new(FileSystem::of(folder).unwrap()))
+    }
 
     #[tokio::test]
     async fn writers_that_come_together_share_a_call() {
         let folder = tempfile::tempdir().unwrap();
-        let syncer = Arc::new(Syncer::new(std::fs::File::open(folder.path()).unwrap().into()));
+        let syncer = Arc::new(syncer_of(folder.path()));
         let turn = syncer.done.lock().await;
         let writers: Vec<_> = (0..10)
             .map(|_| {
@@ -107,7 +111,7 @@ mod tests {
     #[tokio::test]
     async fn a_failure_is_told_to_all_that_wrote_before_it() {
         let folder = tempfile::tempdir().unwrap();
-        let syncer = Syncer::new(std::fs::File::open(folder.path()).unwrap().into());
+        let syncer = syncer_of(folder.path());
         let before = syncer.ticket();
         syncer.failures.fetch_add(1, Ordering::SeqCst);
         assert!(matches!(syncer.sync(before).await, Err(SyncError::LostMeanwhile)));

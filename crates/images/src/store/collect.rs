@@ -12,6 +12,7 @@ use cradle_domain::{Digest, Timestamp};
 
 use super::Inner;
 use super::database::DatabaseError;
+use super::layout::digest_of_blob;
 use crate::limits::COLLECT_INTERVAL;
 
 /// Starts the thread; it ends with the store.
@@ -27,7 +28,7 @@ fn collect_on(inner: &Weak<Inner>, wakeups: &Receiver<()>) {
             Err(RecvTimeoutError::Disconnected) => return,
         }
         let Some(inner) = inner.upgrade() else { return };
-        if let Err(error) = inner.collect() {
+        if let Err(error) = inner.collect(Timestamp::now()) {
             tracing::warn!(%error, "cannot collect unused layers; trying again later");
         }
         if let Err(error) = inner.workshop.trash.empty() {
@@ -41,9 +42,9 @@ fn collect_on(inner: &Weak<Inner>, wakeups: &Receiver<()>) {
 }
 
 impl Inner {
-    /// Moves unused layers to the trash.
-    pub fn collect(&self) -> Result<(), DatabaseError> {
-        let garbage = self.catalogue.take_garbage(Timestamp::now())?;
+    /// Moves layers that are unused at this time to the trash.
+    pub fn collect(&self, now: Timestamp) -> Result<(), DatabaseError> {
+        let garbage = self.catalogue.take_garbage(now)?;
         for layer in &garbage {
             tracing::debug!(layer = %layer.key, path = %layer.path.display(), "removing an unused layer");
             if let Err(error) = self.workshop.trash.discard(&layer.path) {
@@ -60,11 +61,9 @@ impl Inner {
         let wanted: HashSet<Digest> = self.catalogue.wanted_blobs();
         let Ok(listing) = std::fs::read_dir(self.workshop.layout.blobs()) else { return };
         for entry in listing.flatten() {
-            let name = entry.file_name();
-            let digest = name.to_str().and_then(|hex| Digest::parse(&format!("sha256:{hex}")).ok());
-            if digest.is_some_and(|digest| !wanted.contains(&digest)) {
-                // One that stays is found at the next collection.
-                let _ = std::fs::remove_file(entry.path());
+            if digest_of_blob(&entry.file_name()).is_some_and(|digest| !wanted.contains(&digest)) {
+                // One that stays is found at the next collection, or at the next start.
+                let _ = self.workshop.disk.remove_file(&entry.path());
             }
         }
     }

@@ -9,6 +9,7 @@ use redb::{Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTr
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::disk::Disk;
 use super::records::{FORMAT, ImageRecord, LayerRecord, ReferenceRecord};
 use crate::limits::{DATABASE_CACHE_BYTES, DATABASE_IN_USE, DATABASE_IN_USE_PAUSE};
 
@@ -92,15 +93,13 @@ impl Classified for DatabaseError {
 
 /// Opens the file. One that is in use is asked for again, for a while: a process that was killed may leave a child on
 /// its way to its program, which has the file open until it gets there.
-fn open_when_free(path: &Path) -> Result<redb::Database, redb::DatabaseError> {
+fn open_when_free(path: &Path, disk: &dyn Disk) -> Result<redb::Database, redb::DatabaseError> {
     let deadline = Instant::now() + DATABASE_IN_USE;
+    let mut builder = redb::Database::builder();
+    // A file that something else has written to must be found out here: redb trusts it from then on.
+    builder.set_cache_size(DATABASE_CACHE_BYTES).set_check_integrity_on_open(true);
     loop {
-        // A file that something else has written to must be found out here: redb trusts it from then on.
-        let opened = redb::Database::builder()
-            .set_cache_size(DATABASE_CACHE_BYTES)
-            .set_check_integrity_on_open(true)
-            .create(path);
-        match opened {
+        match disk.open_database(&builder, path) {
             Err(redb::DatabaseError::DatabaseAlreadyOpen) if Instant::now() < deadline => {
                 std::thread::sleep(DATABASE_IN_USE_PAUSE);
             }
@@ -111,8 +110,8 @@ fn open_when_free(path: &Path) -> Result<redb::Database, redb::DatabaseError> {
 
 impl Database {
     /// Opens or makes the database and reads all of it. A record that cannot be read is left out and reported.
-    pub fn open(path: &Path) -> Result<(Self, Contents), DatabaseError> {
-        let redb = open_when_free(path).map_err(|error| match error {
+    pub fn open(path: &Path, disk: &dyn Disk) -> Result<(Self, Contents), DatabaseError> {
+        let redb = open_when_free(path, disk).map_err(|error| match error {
             redb::DatabaseError::DatabaseAlreadyOpen => DatabaseError::InUse { path: path.to_owned() },
             redb::DatabaseError::Storage(redb::StorageError::Io(error)) if !is_damage(&error) => {
                 DatabaseError::Access {

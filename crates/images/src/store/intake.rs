@@ -240,34 +240,46 @@ impl Intake {
             fetching.spawn(async move { (at, obtained.await) });
         }
         let mut outcomes: Vec<Option<Obtained>> = vec![None; plan.layers.len()];
+        let mut layers: Vec<Arc<Layer>> = Vec::with_capacity(plan.layers.len());
         while let Some(joined) = fetching.join_next().await {
             // An error drops the set, which ends this pull's interest in the other layers.
             let (at, outcome) = joined.map_err(|_panicked| IntakeProblem::Lost(Lost))?;
-            outcomes[at] = Some(outcome?);
+            let obtained = outcome?;
+            if matches!(obtained, Obtained::Ready(_)) {
+                self.tell(plan, at, LayerState::Done, plan.manifest.layers[at].size);
+            }
+            outcomes[at] = Some(obtained);
+            // Those all of whose layers below are there. The others go on coming meanwhile.
+            while let Some(obtained) = outcomes.get_mut(layers.len()).and_then(Option::take) {
+                let layer = self.put_upon(plan, &layers, obtained).await?;
+                layers.push(layer);
+            }
         }
-        let mut layers: Vec<Arc<Layer>> = Vec::with_capacity(outcomes.len());
-        for (at, outcome) in outcomes.into_iter().enumerate() {
-            let layer = match outcome.ok_or(IntakeProblem::Lost(Lost))? {
-                Obtained::Present(layer) => {
-                    layers.push(layer);
-                    continue;
-                }
-                Obtained::Ready(layer) => layer,
-                Obtained::Dependent(fetched) => {
-                    let settlement = Settlement {
-                        store: Arc::clone(&self.store),
-                        layer: plan.layers[at].clone(),
-                        job: job(plan, at),
-                        fetched,
-                        below: layers.clone(),
-                    };
-                    settlement.join().await?
-                }
-            };
-            self.tell(plan, at, LayerState::Done, plan.manifest.layers[at].size);
-            layers.push(layer);
-        }
-        Ok(layers)
+        if layers.len() == plan.layers.len() { Ok(layers) } else { Err(IntakeProblem::Lost(Lost)) }
+    }
+
+    /// A layer of the image as it is upon those `below` it.
+    async fn put_upon(
+        &self,
+        plan: &Plan,
+        below: &[Arc<Layer>],
+        obtained: Obtained,
+    ) -> Result<Arc<Layer>, IntakeProblem> {
+        let fetched = match obtained {
+            Obtained::Present(layer) | Obtained::Ready(layer) => return Ok(layer),
+            Obtained::Dependent(fetched) => fetched,
+        };
+        let at = below.len();
+        let settlement = Settlement {
+            store: Arc::clone(&self.store),
+            layer: plan.layers[at].clone(),
+            job: job(plan, at),
+            fetched,
+            below: below.to_vec(),
+        };
+        let layer = settlement.join().await?;
+        self.tell(plan, at, LayerState::Done, plan.manifest.layers[at].size);
+        Ok(layer)
     }
 
     fn tell(&self, plan: &Plan, at: usize, state: LayerState, done_bytes: u64) {

@@ -12,6 +12,7 @@
 //! Layers have short names since overlayfs is given all of an image's in one option string of a page (128 layers must
 //! fit). Numbers instead of digests: an attacker could make the first digits of two digests equal.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use cradle_domain::{ContainerId, Digest};
@@ -20,6 +21,11 @@ use cradle_domain::{ContainerId, Digest};
 #[derive(Debug, Clone)]
 pub struct Layout {
     root: PathBuf,
+}
+
+/// The digest of the blob whose file has this name; none: it is no whole blob.
+pub fn digest_of_blob(name: &OsStr) -> Option<Digest> {
+    Digest::parse(&format!("sha256:{}", name.to_str()?)).ok()
 }
 
 /// The layer without files.

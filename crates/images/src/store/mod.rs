@@ -3,6 +3,7 @@
 //! | File | Holds |
 //! |---|---|
 //! | `layout` | where things are on disk |
+//! | `disk` | the seam to the file system, for what must outlive a crash |
 //! | `database`, `records` | what is recorded, durably |
 //! | `catalogue`, `snapshot` | the same in memory, and what readers see of it |
 //! | `counters` | what pulls have done |
@@ -18,6 +19,7 @@ mod collect;
 mod containers;
 mod counters;
 mod database;
+mod disk;
 mod explain;
 mod intake;
 mod layout;
@@ -50,6 +52,9 @@ use tokio::sync::Semaphore;
 
 pub use catalogue::{Catalogue, Layer};
 pub use database::DatabaseError;
+pub use disk::Disk;
+#[cfg(test)]
+pub use disk::FileSystem;
 pub use open::{OpenError, StoreConfig};
 pub use records::{LayerRecord, RootTime};
 pub use trash::Trash;
@@ -110,7 +115,7 @@ impl Inner {
         let Some(id) = self.catalogue.image_of(name) else { return Ok(()) };
         self.catalogue.remove_image(&id)?;
         self.files().forget(&id);
-        self.collect()
+        self.collect(Timestamp::now())
     }
 
     fn usage(&self) -> Result<FilesystemUsage, Failure> {

@@ -9,14 +9,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 
-use cradle_domain::{Class, Classified};
+use cradle_domain::{Class, Classified, Digest};
 use tokio::sync::Semaphore;
 
 use super::catalogue::Catalogue;
 use super::collect;
 use super::containers::{Containers, Found};
 use super::database::{Contents, Database, DatabaseError};
-use super::layout::{EMPTY_LAYER, Layout};
+use super::disk::{Disk, FileSystem, spread};
+use super::layout::{EMPTY_LAYER, Layout, digest_of_blob};
 use super::pinned::Pinned;
 use super::read_file::FileCache;
 use super::trash::Trash;
@@ -94,14 +95,24 @@ impl Store {
 
     /// Opens a store whose images come from any source.
     pub fn open_with(config: StoreConfig, source: Arc<dyn Source>) -> Result<Self, OpenError> {
+        let disk = place("opening", &config.root, FileSystem::of(&config.root))?;
+        Store::open_on(Arc::new(disk), config, source)
+    }
+
+    /// Opens a store on any disk.
+    pub(super) fn open_on(
+        disk: Arc<dyn Disk>,
+        config: StoreConfig,
+        source: Arc<dyn Source>,
+    ) -> Result<Self, OpenError> {
         let layout = Layout::new(config.root.clone());
         make_places(&layout)?;
         let (wake, wakeups) = sync_channel(1);
-        let trash = Arc::new(place("preparing", &layout.trash(), Trash::new(layout.trash(), wake))?);
-        let root = place("opening", layout.root(), fs::File::open(layout.root()))?;
-        let (database, contents) = open_database(&layout)?;
+        let trash = Trash::new(layout.trash(), Arc::clone(&disk), wake);
+        let trash = Arc::new(place("preparing", &layout.trash(), trash)?);
+        let (database, contents) = open_database(&layout, &*disk)?;
         // The database's commits are durable in a file that is itself so.
-        place("syncing", layout.root(), cradle_sys::durable::sync_directory(&root))?;
+        place("syncing", layout.root(), disk.sync_root())?;
         let catalogue = Catalogue::new(database, contents, layout.clone(), Pinned::new(&config.pinned));
         let catalogue = Arc::new(catalogue.map_err(OpenError::Database)?);
         let recorded: HashSet<u64> = catalogue.layers().iter().map(|layer| layer.record.number).collect();
@@ -109,10 +120,11 @@ impl Store {
         let Found { containers, unrecorded } = place("reading", &layout.containers(), loaded)?;
         let cleared = clear_layers(&layout, &recorded, &unrecorded, &trash);
         let last = place("looking through", &layout.layers(), cleared)?;
-        place("looking through", &layout.blobs(), clear_partial_blobs(&layout))?;
+        place("looking through", &layout.blobs(), clear_blobs(&layout, &catalogue.wanted_blobs(), &*disk))?;
         let workshop = Workshop {
             layout,
-            syncer: Syncer::new(root.into()),
+            syncer: Syncer::new(Arc::clone(&disk)),
+            disk,
             trash,
             permits: Semaphore::new(config.parallel_layers.max(1)),
             keep_blobs: config.keep_blobs,
@@ -144,24 +156,24 @@ impl Store {
 /// The folders may be entered by processes of mapped users, whose mounts show the layers, but not listed.
 fn make_places(layout: &Layout) -> Result<(), OpenError> {
     let root = layout.root();
-    place("making", root, fs::DirBuilder::new().recursive(true).mode(0o711).create(root))?;
     place("protecting", root, fs::set_permissions(root, fs::Permissions::from_mode(0o711)))?;
     for path in [layout.layers(), layout.containers(), layout.blobs(), layout.trash(), layout.layer(EMPTY_LAYER)] {
         let mode = if path.parent() == Some(root) { 0o711 } else { 0o755 };
         place("making", &path, fs::DirBuilder::new().recursive(true).mode(mode).create(&path))?;
     }
+    spread(&layout.layers());
     Ok(())
 }
 
 /// A damaged database is put aside and a new one begun: images are pulled again, and containers keep their layers.
-fn open_database(layout: &Layout) -> Result<(Database, Contents), OpenError> {
+fn open_database(layout: &Layout, disk: &dyn Disk) -> Result<(Database, Contents), OpenError> {
     let path = layout.database();
-    match Database::open(&path) {
+    match Database::open(&path, disk) {
         Err(DatabaseError::Damaged { source, .. }) => {
             let aside = path.with_extension("redb.damaged");
             tracing::error!(error = %source, aside = %aside.display(), "the image database is damaged; it is put aside and begun anew");
-            place("putting aside", &path, fs::rename(&path, &aside))?;
-            Database::open(&path).map_err(OpenError::Database)
+            place("putting aside", &path, disk.rename(&path, &aside))?;
+            Database::open(&path, disk).map_err(OpenError::Database)
         }
         result => result.map_err(OpenError::Database),
     }
@@ -181,11 +193,12 @@ fn clear_layers(layout: &Layout, recorded: &HashSet<u64>, unrecorded: &HashSet<u
     Ok(last)
 }
 
-fn clear_partial_blobs(layout: &Layout) -> io::Result<()> {
+/// Removes the blobs that no image has, with those that an earlier life did not finish.
+fn clear_blobs(layout: &Layout, wanted: &HashSet<Digest>, disk: &dyn Disk) -> io::Result<()> {
     for entry in fs::read_dir(layout.blobs())? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "partial") {
-            fs::remove_file(&path)?;
+        let entry = entry?;
+        if !digest_of_blob(&entry.file_name()).is_some_and(|digest| wanted.contains(&digest)) {
+            disk.remove_file(&entry.path())?;
         }
     }
     Ok(())

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Semaphore;
 
+use super::disk::Disk;
 use super::layout::Layout;
 use super::trash::Trash;
 use crate::pipeline::{Staged, Syncer};
@@ -13,6 +14,7 @@ use crate::pipeline::{Staged, Syncer};
 /// The pipeline's tools.
 pub struct Workshop {
     pub layout: Layout,
+    pub disk: Arc<dyn Disk>,
     pub syncer: Syncer,
     pub trash: Arc<Trash>,
     /// One permit for each layer that is fetched at the moment.
@@ -28,7 +30,7 @@ impl Workshop {
     /// A new folder for a layer.
     pub fn stage(&self) -> io::Result<Staged> {
         let number = self.next_layer.fetch_add(1, Ordering::Relaxed);
-        Staged::create(number, self.layout.layer(number), Arc::clone(&self.trash))
+        Staged::create(number, self.layout.layer(number), &*self.disk, Arc::clone(&self.trash))
     }
 }
 

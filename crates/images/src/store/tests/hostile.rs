@@ -1,6 +1,6 @@
 //! Registries and images that lie: one clear error, and nothing left behind.
 
-use cradle_testkit::registry::Behaviour;
+use cradle_testkit::registry::{Behaviour, Guard};
 
 use super::*;
 
@@ -92,6 +92,70 @@ async fn damaged_transfers_are_told_from_damaged_images() {
     expect(&refused(&world, "bad:v1").await, Class::Corrupt, &["decompress"]);
     // An honest pull afterwards finds nothing in its way.
     world.pull("app:v1").await.unwrap();
+}
+
+/// An image whose one layer is long, and cannot be compressed.
+fn noisy_image() -> TestImage {
+    let mut state = 1u64;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    });
+    TestImage::of([TestLayer::of([Made::file("noise", noise.take(400_000).collect::<Vec<u8>>())])])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_limps_arrives_whole() {
+    let image = noisy_image();
+    let blob = digest_of(&image.layers[0].blob).to_string();
+    for (pattern, behaviour, times) in [
+        (blob.as_str(), Behaviour::CloseAfter(64 << 10), u32::MAX),
+        (&blob, Behaviour::ResetAfter(200_000), 1),
+        (&blob, Behaviour::Chunked { surplus: 0 }, u32::MAX),
+        (&blob, Behaviour::status(500), 2),
+        ("/manifests/", Behaviour::status(503), 2),
+        ("/manifests/", Behaviour::Chunked { surplus: 0 }, u32::MAX),
+        ("/manifests/", Behaviour::header("Docker-Content-Digest", ""), u32::MAX),
+        ("HEAD", Behaviour::status(405), u32::MAX),
+    ] {
+        let world = World::new();
+        let about = format!("{pattern} {behaviour:?}");
+        // So that the tag is asked for by HEAD first.
+        image_with(&["earlier"]).push(&world.registry, "app", "v0");
+        world.pull("app:v0").await.unwrap();
+        let digest = image.push(&world.registry, "app", "v1");
+        world.registry.misbehave_times(pattern, behaviour, times);
+        let view = world.pull("app:v1").await.unwrap_or_else(|failure| panic!("{about}: {failure}"));
+        assert!(view.digests[0].ends_with(digest.as_str()), "{about}");
+        assert_eq!(view.id, image.id(), "{about}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_never_arrives_is_given_up_and_said_why() {
+    let image = noisy_image();
+    let blob = digest_of(&image.layers[0].blob).to_string();
+    for (behaviour, class, word) in [
+        (Behaviour::redirect(&format!("/v2/app/blobs/{blob}")), Class::Unavailable, "redirected more than"),
+        (Behaviour::Length(399_999), Class::Corrupt, "399999 bytes"),
+        (Behaviour::Chunked { surplus: 1 }, Class::Corrupt, "more than"),
+        (Behaviour::CloseAfter(100), Class::Unavailable, "the connection broke"),
+        (Behaviour::Drip(Duration::from_millis(50)), Class::Deadline, "no progress"),
+        (Behaviour::status_with(401, "WWW-Authenticate", "Basic realm=\"x\""), Class::Denied, "401"),
+    ] {
+        let world = World::new();
+        image.push(&world.registry, "app", "v1");
+        world.registry.misbehave(&blob, behaviour);
+        expect(&refused(&world, "app:v1").await, class, &[word, &blob]);
+        world.wait_for_empty_trash();
+        assert_eq!(world.layer_folders(), 0);
+        world.registry.behave();
+        world.pull("app:v1").await.unwrap();
+    }
+    let world = World::new();
+    image.push(&world.registry, "app", "v1");
+    world.registry.guard(Guard::Bearer { realm: "http://127.0.0.1:1/token".into(), token: "t".into() });
+    expect(&refused(&world, "app:v1").await, Class::Unavailable, &["token server http://127.0.0.1:1/token"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,7 @@
 mod archives;
 mod artifacts;
 mod containers;
+mod crash;
 mod durability;
 mod hostile;
 mod pulls;
@@ -42,8 +43,7 @@ impl World {
 
     pub fn with(change: impl FnOnce(&mut StoreConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = StoreConfig::new(folder.path().join("store"));
-        config.platform = Platform { os: "linux".into(), architecture: "amd64".into(), variant: String::new() };
+        let mut config = config_at(folder.path());
         change(&mut config);
         let mut world = World { registry: Registry::start(), store: None, folder, config };
         world.open();
@@ -53,26 +53,17 @@ impl World {
     /// Opens the store, after closing the one that is open: its memory is lost, as when the daemon is killed.
     pub fn open(&mut self) {
         self.close();
-        let certs = self.folder.path().join("certs.d");
-        let host = certs.join(self.registry.host().replace(':', "_") + "_");
-        let host = if host.exists() { host } else { certs.join(self.registry.host()) };
-        std::fs::create_dir_all(&host).unwrap();
-        std::fs::write(host.join("hosts.toml"), format!("server = \"http://{}\"\n", self.registry.host())).unwrap();
-        let registry = RegistryConfig {
-            config_path: Some(certs),
-            backoff: Duration::from_millis(1),
-            progress_timeout: Duration::from_secs(2),
-            answer_timeout: Duration::from_secs(2),
-            ..RegistryConfig::default()
-        };
-        self.store = Some(Store::open(self.config.clone(), Arc::new(Client::new(registry))).unwrap());
+        let client = client_of(&self.registry, self.folder.path());
+        self.store = Some(Store::open(self.config.clone(), client).unwrap());
     }
 
     /// Waits until the store is really closed, which its collector may put off.
     pub fn close(&mut self) {
         let Some(store) = self.store.take() else { return };
         drop(store);
-        let is_free = || !matches!(Database::open(&self.path("store.redb")), Err(DatabaseError::InUse { .. }));
+        let disk = FileSystem::of(&self.config.root).unwrap();
+        let open_database = || Database::open(&self.path("store.redb"), &disk);
+        let is_free = || !matches!(open_database(), Err(DatabaseError::InUse { .. }));
         wait_until("the store is closed", is_free);
     }
 
@@ -95,10 +86,12 @@ impl World {
     /// Begins a pull whose second layer never comes, and gives it up when the first is finished.
     pub async fn give_up_after_one_layer(&self, image: &TestImage, name: &str) {
         self.registry.misbehave(&digest_of(&image.layers[1].blob).to_string(), Behaviour::Silence);
+        let layers = || self.store().inner.catalogue.layers().len();
+        let before = layers();
         tokio::select! {
             _ = self.pull(name) => panic!("the registry is silent"),
             () = async {
-                while self.store().inner.catalogue.layers().is_empty() {
+                while layers() == before {
                     tokio::task::yield_now().await;
                 }
             } => {}
@@ -128,6 +121,28 @@ impl World {
     pub fn wait_for_empty_trash(&self) {
         wait_until("the trash is empty", || std::fs::read_dir(self.path("trash")).unwrap().count() == 0);
     }
+}
+
+/// How a store in `folder` behaves in tests.
+pub fn config_at(folder: &Path) -> StoreConfig {
+    let mut config = StoreConfig::new(folder.join("store"));
+    config.platform = Platform { os: "linux".into(), architecture: "amd64".into(), variant: String::new() };
+    config
+}
+
+/// An impatient client of a registry, its configuration in `folder`.
+pub fn client_of(registry: &Registry, folder: &Path) -> Arc<Client> {
+    let certs = folder.join("certs.d");
+    let host = certs.join(registry.host());
+    std::fs::create_dir_all(&host).unwrap();
+    std::fs::write(host.join("hosts.toml"), format!("server = \"http://{}\"\n", registry.host())).unwrap();
+    Arc::new(Client::new(RegistryConfig {
+        config_path: Some(certs),
+        backoff: Duration::from_millis(1),
+        progress_timeout: Duration::from_secs(2),
+        answer_timeout: Duration::from_secs(2),
+        ..RegistryConfig::default()
+    }))
 }
 
 pub fn wait_until(what: &str, condition: impl Fn() -> bool) {

@@ -104,6 +104,31 @@ async fn twenty_clients_make_one_pull() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pull_goes_on_until_the_last_who_asked_has_gone() {
+    let world = Arc::new(World::new());
+    let image = image_with(&["a"]);
+    image.push(&world.registry, "app", "v1");
+    let blob = digest_of(&image.layers[0].blob).to_string();
+    world.registry.misbehave(&blob, Behaviour::Silence);
+    let asked = || world.registry.requests().iter().filter(|seen| seen.target.contains(&blob)).count();
+    let ask = || {
+        let world = world.clone();
+        tokio::spawn(async move { world.pull("app:v1").await.map(|view| view.id.clone()) })
+    };
+    let (first, last) = (ask(), ask());
+    wait_until("the layer is asked for", || asked() == 1);
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    assert!(!world.store().inner.pulls.is_idle() && !world.store().inner.layers.is_idle());
+    last.abort();
+    assert!(last.await.unwrap_err().is_cancelled());
+    wait_until("the pull is given up", || world.store().inner.pulls.is_idle() && world.store().inner.layers.is_idle());
+    world.registry.behave();
+    assert_eq!(ask().await.unwrap().unwrap(), image.id());
+    assert_eq!(asked(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_layer_wanted_by_several_images_is_fetched_once_and_kept_once() {
     let world = World::new();
     let shared = TestLayer::of([Made::folder("opt"), Made::file("opt/tool", "tool")]);
@@ -149,6 +174,74 @@ async fn progress_is_told_for_every_layer() {
     let told = told.lock().unwrap();
     assert!(told.iter().all(|p| matches!(p.state, LayerState::Waiting | LayerState::Present)), "{told:?}");
     assert_eq!(told.iter().filter(|p| p.state == LayerState::Present).count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_layer_is_told_to_be_done_while_others_are_still_coming() {
+    let world = World::new();
+    // The first stands alone, the second takes its folder from the first.
+    let quick = [
+        TestLayer::of([Made::folder("opt"), Made::file("opt/tool", "tool")]),
+        TestLayer::of([Made::file("opt/more", "more")]),
+    ];
+    let image = TestImage::of(quick.iter().cloned().chain([TestLayer::of([Made::file("slow", "slow")])]));
+    image.push(&world.registry, "app", "v1");
+    world.registry.misbehave(&digest_of(&image.layers[2].blob).to_string(), Behaviour::Silence);
+    let done = Arc::new(Mutex::new(Vec::new()));
+    let sink: cradle_engine::ports::ProgressSink = {
+        let done = done.clone();
+        Arc::new(move |progress| {
+            if progress.state == LayerState::Done {
+                done.lock().unwrap().push(progress.layer);
+            }
+        })
+    };
+    let request = PullRequest { reference: world.reference("app:v1"), credentials: None, progress: Some(sink) };
+    let expected = quick.map(|layer| digest_of(&layer.blob));
+    tokio::select! {
+        _ = world.store().pull(request) => panic!("the registry is silent"),
+        () = async {
+            while done.lock().unwrap().len() < 2 {
+                tokio::task::yield_now().await;
+            }
+        } => {}
+    }
+    assert_eq!(done.lock().unwrap().as_slice(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_of_128_layers_can_be_used() {
+    let world = World::new();
+    let names: Vec<String> = (0..128).map(|at| format!("file-{at}")).collect();
+    let image = image_with(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    image.push(&world.registry, "app", "v1");
+    let view = world.pull("app:v1").await.unwrap();
+    let rootfs = world.store().prepare(&container(1), &view.id, None).await.unwrap();
+    assert_eq!(rootfs.lower.len(), 128);
+    for (folder, name) in rootfs.lower.iter().rev().zip(&names) {
+        assert!(folder.join(name).exists(), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_layer_of_very_many_files_comes_and_goes_without_stopping_others() {
+    let is_long = std::env::var("TEST_LONG").is_ok_and(|value| value == "1");
+    let count = if is_long { 1_000_000 } else { 20_000 };
+    let world = World::new();
+    let files = (0..count).map(|at| Made::file(&format!("{}/{at}", at % 1000), "x"));
+    let folders = (0..1000).map(|at| Made::folder(&at.to_string()));
+    TestImage::of([TestLayer::of(folders.chain(files))]).push(&world.registry, "many", "v1");
+    image_with(&["a"]).push(&world.registry, "app", "v1");
+    let id = world.pull("many:v1").await.unwrap().id.clone();
+    let layer = world.only_layer();
+    assert_eq!(std::fs::read_dir(layer.join("999")).unwrap().count(), count / 1000);
+    let begun = Instant::now();
+    world.store().remove(id.as_str()).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+    world.pull("app:v1").await.unwrap();
+    if is_long {
+        assert!(std::fs::read_dir(world.path("trash")).unwrap().count() > 0, "the pull had to wait for the removal");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
