@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # bench.sh [SECTION...]: the figures of docs/budgets.md, ours against containerd, both in one interleaved run.
-# Sections: lifecycle exec density restart binaries; all without an argument. Needs root and a Go; takes 10 to 20 minutes.
+# Sections: lifecycle exec density restart binaries pull; all without an argument. Needs root and a Go; takes 15 to 25
+# minutes.
 #
 # The sections lifecycle and exec run twice: with the kernel's RCU grace periods expedited (what cgroup v2 gives by
 # CLONE_INTO_CGROUP anyway) and as the machine is. The knob is set back at the end. Results as JSON: .test/bench/*.json.
@@ -8,7 +9,7 @@ set -euo pipefail
 source "$(dirname "$0")/../tests/harness.sh"
 
 SECTIONS=("$@")
-((${#SECTIONS[@]})) || SECTIONS=(lifecycle exec density restart binaries)
+((${#SECTIONS[@]})) || SECTIONS=(lifecycle exec density restart binaries pull)
 wants() { [[ " ${SECTIONS[*]} " = *" $1 "* ]]; }
 RCU=/sys/kernel/rcu_expedited
 OUT=$TEST/bench
@@ -66,4 +67,10 @@ SH
         --vs-binaries "$TEST/bin/containerd" "$TEST/bin/containerd-shim-runc-v2" "$TEST/bin/runc"
 elif wants binaries; then
     ls -l "$DIST"
+fi
+if wants pull; then
+    need_bench_images
+    echo "== pull"
+    python3 "$ROOT/hack/pullbench.py" --endpoint "unix://$SOCKET" --name cradle --vs "unix://$PEER/c.sock" --vs-name containerd \
+        --registry "$REGISTRY" --json "$OUT/pull.json" ${PULL_PARTS:+--parts "$PULL_PARTS"}
 fi

@@ -136,6 +136,17 @@ need_real_images() {
     stamp "$stamp_name" "$script"
 }
 
+# need_bench_images: images for measuring pulls.
+need_bench_images() {
+    local script=$ROOT/tests/images/make-bench-image.sh
+    use_cache
+    fresh bench-images "$script" && return
+    need_packages skopeo jq zstd curl
+    say "making images to measure pulls with"
+    locked logged bench-images "$script" "$STORE" --addr "$REGISTRY"
+    stamp bench-images "$script"
+}
+
 # need_clients: crictl, critest and critest-local; fails where there is no Go.
 need_clients() {
     use_cache
