@@ -68,6 +68,8 @@ pub fn set_up(plan: &PodPlan, single: &SingleThreaded) -> Result<PodNamespaces, 
         // The protocol 0 of netlink is NETLINK_ROUTE.
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None);
         netlink_socket = Some(socket.map_err(|errno| kernel("opening a netlink socket")(errno.into()))?);
+        refuse_router_advertisements(plan, &procfs)
+            .map_err(kernel("having the pod's interfaces ignore router advertisements"))?;
     }
     for (name, value) in &plan.sysctls {
         write_sysctl(plan, &procfs, name, value).map_err(|source| {
@@ -85,6 +87,16 @@ pub fn set_up(plan: &PodPlan, single: &SingleThreaded) -> Result<PodNamespaces, 
         pod.init = Some(init);
     }
     Ok(pod)
+}
+
+/// Otherwise any neighbour in the pods' network could make itself a pod's IPv6 router (CVE-2020-10749). Interfaces that
+/// come later take this over.
+fn refuse_router_advertisements(plan: &PodPlan, procfs: &Procfs) -> io::Result<()> {
+    match write_sysctl(plan, procfs, "net.ipv6.conf.default.accept_ra", "0") {
+        // The kernel has no IPv6.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        written => written,
+    }
 }
 
 /// Since Linux 6.9, what belongs to an IPC namespace is written by the root of its user namespace, and nobody else.

@@ -78,7 +78,7 @@ fn an_exec_with_a_terminal_is_the_leader_of_its_session() {
     let running = world.start(|_| {});
     let plan = running.exec_plan(
         &world,
-        "tty; stty size; test -t 0 && test -t 2 && echo tty; read line; echo got $line",
+        "stty -echo; tty; stty size; test -t 0 && test -t 2 && echo tty; read line; echo got $line",
         |process| {
             process["terminal"] = json!(true);
         },

@@ -14,6 +14,7 @@ pub const TESTS: &[Test] = tests![pods:
     containers_of_a_pod_share_memory_and_queues,
     memory_is_shared_on_kernels_that_copy_no_detached_mount,
     sysctls_of_the_pod_are_seen_by_its_containers,
+    a_neighbour_cannot_become_the_router_of_a_pod,
     the_init_of_a_pod_has_nothing_that_a_container_could_take,
     a_pod_can_be_let_go_before_its_containers_are_reaped,
     a_host_pod_leaves_the_host_as_it_is,
@@ -70,6 +71,12 @@ fn sysctls_of_the_pod_are_seen_by_its_containers() {
         |_| {},
     );
     assert_eq!(output.stdout, "0\n77\n33\n");
+}
+
+fn a_neighbour_cannot_become_the_router_of_a_pod() {
+    let world = World::with_pod(&PodPlan::default());
+    let output = world.run("cd /proc/sys/net/ipv6/conf && cat default/accept_ra || echo no IPv6", |_| {});
+    assert!(["0\n", "no IPv6\n"].contains(&output.stdout.as_str()), "{output:?}");
 }
 
 fn the_init_of_a_pod_has_nothing_that_a_container_could_take() {

@@ -182,9 +182,10 @@ fn shared_memory_queues_and_settings_of_the_pod_are_its_roots() {
     let sysctls = sysctls.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
     let world = World::with_pod(&PodPlan { sysctls, ..pod(PidShare::Container, 65536) });
     let script = "cd /proc/sys; cat net/ipv4/ip_unprivileged_port_start kernel/shmmni fs/mqueue/msg_max; \
+        cat net/ipv6/conf/default/accept_ra 2> /dev/null || echo 0; \
         stat -c '%u:%g %a' /dev/shm /dev /dev/pts /proc/self/; touch /dev/shm/file /dev/mqueue/queue && echo made";
     let output = world.run(script, inside);
-    let expected = "7\n77\n33\n0:0 1777\n0:0 755\n0:0 755\n0:0 555\nmade\n";
+    let expected = "7\n77\n33\n0\n0:0 1777\n0:0 755\n0:0 755\n0:0 555\nmade\n";
     assert_eq!(output.stdout, expected, "{}", output.stderr);
     let output = world.run("stat -c %u /dev/shm/file /dev/mqueue/queue; hostname mine; hostname", |spec| {
         inside(spec);
