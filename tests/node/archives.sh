@@ -9,7 +9,7 @@ REPOSITORY=e2e-test-images/busybox TAG=1.29-2
 
 start_registry
 need_test_images
-need_packages curl jq
+need_packages curl jq skopeo
 place_make archives
 mkdir "$PLACE/out" "$PLACE/docker"
 ARCHIVE=$PLACE/out/saved.tar
@@ -93,17 +93,15 @@ tar -C "$PLACE/docker" --format=pax -czf "$PLACE/out/docker.tgz" manifest.json "
 equals in_any_order_and_form "docker.io/library/busybox:old" "$(cradle load -q -i "$PLACE/out/docker.tgz")"
 if [[ -x $TEST/bin/crictl ]]; then
     holds crictl_lists_it "$(cri images)" '^docker.io/library/busybox +old '
-else skip crictl_lists_it no crictl; fi
+else skip no_go "go >= $GO_AT_LEAST is wanted to build crictl with"; fi
 cradle rmi busybox:old > /dev/null
 
-if command -v skopeo > /dev/null; then
-    for form in docker-archive oci-archive; do
-        skopeo copy -q --src-tls-verify=false "docker://$REGISTRY/$REPOSITORY:$TAG" "$form:$PLACE/out/$form.tar:example.test/$form:1"
-        equals "skopeos_${form}_is_loaded" "example.test/$form:1" "$(cradle load -q -i "$PLACE/out/$form.tar")"
-        check "skopeo_reads_ours_as_$form" eval "cradle save -o '$PLACE/out/ours.tar' 'example.test/$form:1' && skopeo inspect '$form:$PLACE/out/ours.tar'"
-        cradle rmi "example.test/$form:1" > /dev/null
-    done
-else skip skopeos_archives_are_loaded no skopeo; fi
+for form in docker-archive oci-archive; do
+    skopeo copy -q --src-tls-verify=false "docker://$REGISTRY/$REPOSITORY:$TAG" "$form:$PLACE/out/$form.tar:example.test/$form:1"
+    equals "skopeos_${form}_is_loaded" "example.test/$form:1" "$(cradle load -q -i "$PLACE/out/$form.tar")"
+    check "skopeo_reads_ours_as_$form" eval "cradle save -o '$PLACE/out/ours.tar' 'example.test/$form:1' && skopeo inspect '$form:$PLACE/out/ours.tar'"
+    cradle rmi "example.test/$form:1" > /dev/null
+done
 
 # ---- what is no archive of images ------------------------------------------------------------------------------------
 

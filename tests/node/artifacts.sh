@@ -52,6 +52,7 @@ python3 -c '
 import http.server, os, sys
 class Registry(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
+        self.path = self.path.split("?")[0]
         path = os.path.join(sys.argv[1] + "blobs", os.path.basename(self.path))
         if self.path == "/v2/" or not os.path.exists(path):
             self.send_response(200 if self.path == "/v2/" else 404)

@@ -26,4 +26,4 @@ mod tar;
 mod tree;
 
 pub use manifest::Platform;
-pub use store::{OpenError, Store, StoreConfig};
+pub use store::{OpenError, Overlays, Store, StoreConfig};

@@ -43,6 +43,12 @@ pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// Progress is told after so many more bytes of a layer.
 pub const PROGRESS_STEP_BYTES: u64 = 256 << 10;
 
+/// The largest image that is copied for each container, where no overlay can be mounted: its files, their bytes on disk
+/// and the nesting of its folders, each of which needs descriptors while it is copied.
+pub const COPY_ENTRIES_MAX: u64 = 1 << 20;
+pub const COPY_MAX_BYTES: u64 = 32 << 30;
+pub const COPY_DEPTH_MAX: usize = 128;
+
 /// Archives that are loaded or saved at the same time; further ones wait.
 pub const ARCHIVES_MAX: usize = 4;
 /// Files of an archive of images, and bytes of all their names.

@@ -11,7 +11,7 @@ pub async fn answer(edge: &Edge, request: v1::StatusRequest) -> Result<v1::Statu
     Ok(v1::StatusResponse {
         status: Some(to_proto::runtime_status(&status)),
         info: match request.verbose {
-            true => to_proto::status_info(&status, edge.images.pull_counters(), &edge.facts),
+            true => to_proto::status_info(&status, &edge.images.status(), &edge.facts),
             false => Default::default(),
         },
         runtime_handlers: to_proto::runtime_handlers(&edge.facts),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cradle_engine::EngineStatus;
-use cradle_engine::ports::PullCounters;
+use cradle_engine::ports::ImagesStatus;
 use cradle_engine::spec::{NamespaceMode, PodSpec};
 use cradle_engine::view::{ContainerView, ImageHistory, ImageView, PodView};
 use serde_json::{Map, Value, json};
@@ -112,12 +112,12 @@ fn history(line: &ImageHistory) -> Value {
 }
 
 /// The daemon's version, configuration, what it has done and what it still has to do.
-pub fn status_info(status: &EngineStatus, pulls: PullCounters, facts: &Facts) -> Info {
+pub fn status_info(status: &EngineStatus, images: &ImagesStatus, facts: &Facts) -> Info {
     let cradle = json!({
         "version": facts.version,
         "pods": status.pods,
         "containers": status.containers,
-        "pulls": pulls,
+        "images": images,
         "repairs": status.repairs,
         "damagedRecords": status.damaged,
         "warnings": status.warnings,

@@ -107,7 +107,10 @@ pub(crate) async fn plan(
 ) -> Result<Arc<ContainerPlan>, Failure> {
     let plan = container.plan.get_or_try_init(|| async {
         let spec = oci::container(core, pod, container).await?;
-        let rootfs = Rootfs::Overlay { lower: root.lower, upper: root.upper, work: root.work };
+        let rootfs = match root.lower.is_empty() {
+            true => Rootfs::Directory(root.upper),
+            false => Rootfs::Overlay { lower: root.lower, upper: root.upper, work: root.work },
+        };
         let context = PlanContext { id: container.id.clone(), rootfs, facts: &core.settings.facts };
         Ok::<_, Failure>(Arc::new(plan::container(&spec, &context)?))
     });

@@ -41,8 +41,8 @@ pub trait Images: Send + Sync + 'static {
     /// For each image, the bytes of its layers that other images have as well. Never waits.
     fn shared_bytes(&self) -> Vec<(Digest, u64)>;
 
-    /// What pulls have done since the daemon began. Never waits.
-    fn pull_counters(&self) -> PullCounters;
+    /// What it has done since the daemon began, and how it works here. Never waits.
+    fn status(&self) -> ImagesStatus;
 
     /// Removes an image with all its tags, whichever of its names is given; absent: success. It is gone from lists when
     /// this returns; layers in use stay until they are not.
@@ -83,6 +83,15 @@ pub struct PullRequest {
     pub credentials: Option<Credentials>,
     /// Told of each layer's progress; may be called from any thread and must not block.
     pub progress: Option<ProgressSink>,
+}
+
+/// The image store, for those who watch the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImagesStatus {
+    pub pulls: PullCounters,
+    /// `overlay`; or `copy: ` and why no overlays can be mounted.
+    pub root_filesystems: String,
 }
 
 /// What pulls have done. Askers of the same image at the same time are one pull.
@@ -181,8 +190,9 @@ impl fmt::Debug for Credentials {
 /// The layers of a container's root file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RootFilesystem {
-    /// The image's layers, the top one first.
+    /// The image's layers, the top one first; none where no overlays can be mounted.
     pub lower: Vec<PathBuf>,
+    /// The container's own layer; without lower ones it has all of the image.
     pub upper: PathBuf,
     pub work: PathBuf,
 }

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use cradle_domain::Failure;
 
 pub use images::{
-    ByteStream, Credentials, FilesystemUsage, ImageDetails, ImageUsage, Images, LayerDetails, LayerProgress,
-    LayerState, LoadedImage, ProgressSink, PullCounters, PullRequest, RootFilesystem,
+    ByteStream, Credentials, FilesystemUsage, ImageDetails, ImageUsage, Images, ImagesStatus, LayerDetails,
+    LayerProgress, LayerState, LoadedImage, ProgressSink, PullCounters, PullRequest, RootFilesystem,
 };
 pub use network::{Attachment, NetworkAttachment, PodNetwork};
 pub use records::{ContainerRecord, LoadedRecords, PodRecord, Records};

@@ -42,6 +42,7 @@ pub async fn commit(
     let record = LayerRecord {
         number: staged.number(),
         diff_id: identity.diff_id,
+        form: workshop.form,
         stands_alone: identity.stands_alone,
         bytes: grown.usage.bytes + settled.bytes + blob_bytes,
         inodes: grown.usage.inodes + settled.inodes,

@@ -157,7 +157,8 @@ fn begin(job: &LayerJob, workshop: &Arc<Workshop>, fetched: Pieces) -> io::Resul
     let path = workshop.layout.blob(&job.descriptor.digest);
     let keep = || KeptBlob::create(path, staged.number(), Arc::clone(&workshop.disk));
     let blob = workshop.keep_blobs.then(keep).transpose()?;
-    let (descriptor, limit, umask) = (job.descriptor.clone(), workshop.max_unpacked_bytes, workshop.umask);
+    let (descriptor, limit) = (job.descriptor.clone(), workshop.max_unpacked_bytes);
+    let (form, umask) = (workshop.form, workshop.umask);
     let (inflated_to, inflated) = mpsc::channel(INFLATED_PIECES_MAX);
     let (tell_inflating, inflating) = oneshot::channel();
     let (tell_unpacking, unpacking) = oneshot::channel();
@@ -173,7 +174,7 @@ fn begin(job: &LayerJob, workshop: &Arc<Workshop>, fetched: Pieces) -> io::Resul
         let _ = tell_inflating.send((result, kept.take_blob()));
     })?;
     thread::Builder::new().name("layer-unpack".into()).spawn(move || {
-        let result = unpack(Digesting::new(Pieces::new(inflated)), &staged, umask);
+        let result = unpack(Digesting::new(Pieces::new(inflated)), &staged, form, umask);
         let _ = tell_unpacking.send((staged, result));
     })?;
     Ok(Threads { inflating, unpacking })

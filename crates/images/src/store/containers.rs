@@ -2,8 +2,11 @@
 //! folder itself, so that making one costs a few system calls and no durable write; a container does not outlive a power
 //! cut anyway.
 //!
+//! Where no overlay can be mounted, a container gets a copy of the image instead, made once.
+//!
 //! ```text
-//! containers/ID/fs, work        overlayfs' upper and work folder
+//! containers/ID/fs, work        overlayfs' upper and work folder; or the copy, and nothing
+//! containers/ID/volume-HEX      the copy of an image that is mounted into the container
 //! containers/ID/rootfs-HEX      the numbers of the layers below, one a line; HEX is the image
 //! containers/ID/lent-HEX        the same for an image that is mounted into the container
 //! ```
@@ -11,6 +14,8 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,18 +24,21 @@ use std::time::Instant;
 use cradle_domain::{Class, Classified, ContainerId, Digest};
 use cradle_engine::ports::RootFilesystem;
 use cradle_engine::spec::UserNamespace;
+use rustix::fs::{CWD, Mode, openat};
 
 use super::catalogue::{Catalogue, Layer};
 use super::layout::{EMPTY_LAYER, Layout};
+use super::read_file::union_of;
 use super::snapshot::{Image, USUAL_ROOT};
 use super::trash::Trash;
 use crate::limits::USAGE_MAX_AGE;
 use crate::manifest::ImageKind;
-use crate::tree::{Usage, measure};
+use crate::tree::{self, CopyError, LayerForm, OPEN_FOLDER, Usage, copy, measure};
 
 /// The containers that have something of the store.
 pub struct Containers {
     layout: Layout,
+    form: LayerForm,
     known: Mutex<HashMap<ContainerId, Owner>>,
 }
 
@@ -60,6 +68,8 @@ pub enum PrepareError {
     Damaged { image: Digest, layer: Digest },
     #[error("{image} is an artifact: it has files, but nothing that runs")]
     Artifact { image: Digest },
+    #[error("copying the image {image} for the container")]
+    Copy { image: Digest, source: CopyError },
     #[error("the container {container} has a writable layer upon another image")]
     OtherImage { container: ContainerId },
     #[error("making the writable layer {path:?}")]
@@ -72,6 +82,8 @@ impl Classified for PrepareError {
             PrepareError::NoImage { .. } => Class::NotFound,
             PrepareError::Damaged { .. } => Class::Corrupt,
             PrepareError::Artifact { .. } => Class::Invalid,
+            PrepareError::Copy { source: CopyError::System { source, .. }, .. } => crate::tree::class_of(source),
+            PrepareError::Copy { .. } => Class::Exhausted,
             PrepareError::OtherImage { .. } => Class::Conflict,
             PrepareError::Write { source, .. } => crate::tree::class_of(source),
         }
@@ -81,6 +93,9 @@ impl Classified for PrepareError {
         match self {
             PrepareError::NoImage { .. } | PrepareError::Damaged { .. } => Some("pull the image again".into()),
             PrepareError::Artifact { .. } => Some("mount it as an image volume of a container of another image".into()),
+            PrepareError::Copy { .. } => {
+                Some("set root in the configuration to a folder where overlays can be mounted, or free space".into())
+            }
             PrepareError::OtherImage { .. } => None,
             PrepareError::Write { .. } => Some("look at the file system of the image store".into()),
         }
@@ -106,6 +121,9 @@ const ROOTFS: &str = "rootfs-";
 const LENT: &str = "lent-";
 const UPPER: &str = "fs";
 const WORK: &str = "work";
+const VOLUME: &str = "volume-";
+/// What a copy is called until it is whole.
+const PARTIAL: &str = ".partial";
 
 /// What the folders of containers say when the store is opened.
 pub struct Found {
@@ -116,7 +134,7 @@ pub struct Found {
 
 impl Containers {
     /// Reads the folders of a store that is being opened.
-    pub fn load(layout: Layout, catalogue: &Catalogue) -> io::Result<Found> {
+    pub fn load(layout: Layout, form: LayerForm, catalogue: &Catalogue) -> io::Result<Found> {
         let by_number: HashMap<u64, Arc<Layer>> =
             catalogue.layers().into_iter().map(|layer| (layer.record.number, layer)).collect();
         let mut known = HashMap::new();
@@ -136,7 +154,7 @@ impl Containers {
             }
             known.insert(id, owner);
         }
-        Ok(Found { containers: Containers { layout, known: Mutex::new(known) }, unrecorded })
+        Ok(Found { containers: Containers { layout, form, known: Mutex::new(known) }, unrecorded })
     }
 
     /// Makes a container's writable layer; repeated: answers as before.
@@ -157,8 +175,17 @@ impl Containers {
             let path = path.to_owned();
             move |source| PrepareError::Write { path, source }
         };
-        make_folder(&work).map_err(failed(&work))?;
-        make_folder(&upper).map_err(failed(&upper))?;
+        let lower = match self.form {
+            LayerForm::Overlay => {
+                make_folder(&work).map_err(failed(&work))?;
+                make_folder(&upper).map_err(failed(&upper))?;
+                lower
+            }
+            LayerForm::Plain => {
+                copy_once(image, &upper)?;
+                Vec::new()
+            }
+        };
         // The upper folder is the container's `/`. Set every time: an earlier try may have died in between.
         let root = image.root.unwrap_or(USUAL_ROOT);
         if image.root.is_some() || user.is_some() {
@@ -178,7 +205,15 @@ impl Containers {
         image: &Arc<Image>,
         catalogue: &Catalogue,
     ) -> Result<Vec<PathBuf>, PrepareError> {
-        self.borrow(container, image, LENT, catalogue)
+        let layers = self.borrow(container, image, LENT, catalogue)?;
+        match self.form {
+            LayerForm::Overlay => Ok(layers),
+            LayerForm::Plain => {
+                let copy = self.layout.container(container).join(format!("{VOLUME}{}", image.view.id.hex()));
+                copy_once(image, &copy)?;
+                Ok(vec![copy])
+            }
+        }
     }
 
     /// Moves a container's folder to the trash; absent: success.
@@ -272,6 +307,42 @@ impl Containers {
     fn known(&self) -> MutexGuard<'_, HashMap<ContainerId, Owner>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Copies an image to `path`, unless that was done before: the container may have written to it since.
+fn copy_once(image: &Image, path: &Path) -> Result<(), PrepareError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| PrepareError::Write { path, source }
+    };
+    if path.exists() {
+        return Ok(());
+    }
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(PARTIAL);
+    let partial = PathBuf::from(partial);
+    // An earlier try may have died in between.
+    remove_tree(&partial).map_err(failed(&partial))?;
+    fs::create_dir(&partial).map_err(failed(&partial))?;
+    let copied = copy_into(image, &partial).map_err(|source| {
+        // What is left is removed by the next try, or with the container.
+        let _ = remove_tree(&partial);
+        PrepareError::Copy { image: image.view.id.clone(), source }
+    });
+    copied.and_then(|()| fs::rename(&partial, path).map_err(failed(path)))
+}
+
+fn copy_into(image: &Image, folder: &Path) -> Result<(), CopyError> {
+    let failed = |source: io::Error| CopyError::System { act: "opening", path: "/".into(), source };
+    let union = union_of(image).map_err(failed)?;
+    let folder = openat(CWD, folder, OPEN_FOLDER, Mode::empty()).map_err(|errno| failed(errno.into()))?;
+    copy(&union, folder)
+}
+
+fn remove_tree(path: &Path) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    let parent = openat(CWD, parent, OPEN_FOLDER, Mode::empty())?;
+    tree::remove(parent.as_fd(), name.as_bytes())
 }
 
 #[derive(PartialEq, Eq)]

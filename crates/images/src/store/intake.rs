@@ -313,12 +313,7 @@ impl Intake {
 }
 
 /// An artifact has no configuration, and its layers go by what they bring.
-fn plan_artifact(
-    id: Digest,
-    manifest: Manifest,
-    documents: Vec<(Digest, Bytes)>,
-    origin: Arc<dyn Origin>,
-) -> Plan {
+fn plan_artifact(id: Digest, manifest: Manifest, documents: Vec<(Digest, Bytes)>, origin: Arc<dyn Origin>) -> Plan {
     let mut layers: Vec<ImageLayer> = Vec::with_capacity(manifest.layers.len());
     for LayerDescriptor { digest, content, .. } in &manifest.layers {
         let named = match content {

@@ -9,6 +9,7 @@
 //! | `counters` | what pulls have done |
 //! | `pull`, `intake`, `obtain` | getting an image: its name, its documents, its layers |
 //! | `load`, `save` | images from and to archives |
+//! | `trial` | whether overlays work here |
 //! | `explain` | in words: whom a pull would ask, what an image is made of |
 //! | `containers` | writable layers, and who has which layers |
 //! | `collect`, `trash` | getting rid of things |
@@ -35,6 +36,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod trash;
+mod trial;
 mod workshop;
 
 use std::path::PathBuf;
@@ -43,7 +45,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cradle_domain::{Class, Classified, ContainerId, Digest, Failure, Reference, Timestamp};
 use cradle_engine::ports::{
-    Act, ByteStream, Credentials, FilesystemUsage, ImageDetails, ImageUsage, Images, LoadedImage, PullCounters,
+    Act, ByteStream, Credentials, FilesystemUsage, ImageDetails, ImageUsage, Images, ImagesStatus, LoadedImage,
     PullRequest, RootFilesystem,
 };
 use cradle_engine::spec::UserNamespace;
@@ -55,7 +57,7 @@ pub use database::DatabaseError;
 pub use disk::Disk;
 #[cfg(test)]
 pub use disk::FileSystem;
-pub use open::{OpenError, StoreConfig};
+pub use open::{OpenError, Overlays, StoreConfig};
 pub use records::{LayerRecord, RootTime};
 pub use trash::Trash;
 pub use workshop::Workshop;
@@ -96,6 +98,8 @@ struct Inner {
     /// By chain id.
     settlements: Arc<Flights<Digest, SettlementOutcome>>,
     counters: Arc<Counters>,
+    /// Why no overlays are mounted; none: they are.
+    overlays: Option<String>,
     files: Mutex<FileCache>,
     /// There was a pull since memory was given back last.
     pulled: AtomicBool,
@@ -194,8 +198,12 @@ impl Images for Store {
         self.act(move |store| store.describe(&image))
     }
 
-    fn pull_counters(&self) -> PullCounters {
-        self.inner.counters.read()
+    fn status(&self) -> ImagesStatus {
+        let root_filesystems = match &self.inner.overlays {
+            None => "overlay".to_owned(),
+            Some(why) => format!("copy: {why}"),
+        };
+        ImagesStatus { pulls: self.inner.counters.read(), root_filesystems }
     }
 
     fn shared_bytes(&self) -> Vec<(Digest, u64)> {

@@ -21,12 +21,14 @@ use super::layout::{EMPTY_LAYER, Layout, digest_of_blob};
 use super::pinned::Pinned;
 use super::read_file::FileCache;
 use super::trash::Trash;
+use super::trial::try_overlay;
 use super::workshop::{Workshop, umask};
 use super::{Inner, Store};
 use crate::limits::{ARCHIVES_MAX, PULLS_MAX};
 use crate::manifest::Platform;
 use crate::pipeline::Syncer;
 use crate::source::Source;
+use crate::tree::LayerForm;
 
 /// How a store behaves.
 #[derive(Debug, Clone)]
@@ -41,6 +43,8 @@ pub struct StoreConfig {
     pub max_unpacked_bytes: u64,
     /// Names of images that are reported as pinned; `*` stands for any characters.
     pub pinned: Vec<String>,
+    /// Whether overlays are mounted where the file system allows them.
+    pub overlays: Overlays,
     /// Which image of an index is wanted.
     pub platform: Platform,
 }
@@ -53,9 +57,18 @@ impl StoreConfig {
             keep_blobs: false,
             max_unpacked_bytes: 256 << 30,
             pinned: Vec::new(),
+            overlays: Overlays::IfPossible,
             platform: Platform::of_this_machine(),
         }
     }
+}
+
+/// Whether overlays are mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overlays {
+    IfPossible,
+    /// Each container gets a copy of its image.
+    Never,
 }
 
 /// A store that does not open.
@@ -110,13 +123,17 @@ impl Store {
         let (wake, wakeups) = sync_channel(1);
         let trash = Trash::new(layout.trash(), Arc::clone(&disk), wake);
         let trash = Arc::new(place("preparing", &layout.trash(), trash)?);
-        let (database, contents) = open_database(&layout, &*disk)?;
+        let overlays = overlays_at(&layout, config.overlays)?;
+        let form = if overlays.is_ok() { LayerForm::Overlay } else { LayerForm::Plain };
+        let (database, mut contents) = open_database(&layout, &*disk)?;
+        // An overlay would show what they hide. Their folders go as any that is not recorded.
+        contents.layers.retain(|(_, layer)| form == LayerForm::Plain || layer.form == LayerForm::Overlay);
         // The database's commits are durable in a file that is itself so.
         place("syncing", layout.root(), disk.sync_root())?;
         let catalogue = Catalogue::new(database, contents, layout.clone(), Pinned::new(&config.pinned));
         let catalogue = Arc::new(catalogue.map_err(OpenError::Database)?);
         let recorded: HashSet<u64> = catalogue.layers().iter().map(|layer| layer.record.number).collect();
-        let loaded = Containers::load(layout.clone(), &catalogue);
+        let loaded = Containers::load(layout.clone(), form, &catalogue);
         let Found { containers, unrecorded } = place("reading", &layout.containers(), loaded)?;
         let cleared = clear_layers(&layout, &recorded, &unrecorded, &trash);
         let last = place("looking through", &layout.layers(), cleared)?;
@@ -129,6 +146,7 @@ impl Store {
             permits: Semaphore::new(config.parallel_layers.max(1)),
             keep_blobs: config.keep_blobs,
             max_unpacked_bytes: config.max_unpacked_bytes,
+            form,
             umask: place("reading", Path::new("/proc/self/status"), umask())?,
             next_layer: AtomicU64::new(last + 1),
         };
@@ -144,6 +162,7 @@ impl Store {
             layers: Arc::default(),
             settlements: Arc::default(),
             counters: Arc::default(),
+            overlays: overlays.err(),
             files: Mutex::new(FileCache::default()),
             pulled: AtomicBool::new(false),
         });
@@ -202,4 +221,28 @@ fn clear_blobs(layout: &Layout, wanted: &HashSet<Digest>, disk: &dyn Disk) -> io
         }
     }
     Ok(())
+}
+
+/// Whether overlays work on the store's file system, by trying one; else why not. It is tried as root: others are told by
+/// the kernel that they may not, whatever it is.
+fn overlays_at(layout: &Layout, wanted: Overlays) -> Result<Result<(), String>, OpenError> {
+    if wanted == Overlays::Never {
+        return Ok(Err("overlays are not wanted".into()));
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Ok(Ok(()));
+    }
+    // In the trash: whatever happens, it is thrown away.
+    let folder = layout.trash().join("overlay-trial");
+    let cleared = || match fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
+    place("clearing", &folder, cleared())?;
+    let tried = try_overlay(&folder);
+    place("clearing", &folder, cleared())?;
+    let Some(error) = tried.err().filter(|error| !error.is_for_want_of_space()) else { return Ok(Ok(())) };
+    let why = error.words();
+    tracing::warn!(root = %layout.root().display(), why, "overlays do not work on this file system: each container gets a copy of its image, which takes time and space");
+    Ok(Err(why))
 }

@@ -1,7 +1,6 @@
 //! Files of images, read through their layers without a mount, and a few of them remembered.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use cradle_domain::{Class, Classified, Digest};
 use rustix::fs::{CWD, Mode, openat};
@@ -82,7 +81,8 @@ impl Inner {
     }
 }
 
-fn union_of(image: &Arc<Image>) -> std::io::Result<Union> {
+/// An image's layers as one tree.
+pub fn union_of(image: &Image) -> std::io::Result<Union> {
     let roots = image.stack.iter().map(|layer| openat(CWD, &layer.path, OPEN_FOLDER, Mode::empty()));
     Ok(Union::new(roots.collect::<Result<_, _>>()?))
 }

@@ -9,7 +9,7 @@ use rustix::fs::fstat;
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::ImageKind;
-use crate::tree::RootDirectory;
+use crate::tree::{LayerForm, RootDirectory};
 
 /// The version of the store's format.
 pub const FORMAT: u64 = 1;
@@ -20,6 +20,8 @@ pub struct LayerRecord {
     /// Its folder's name.
     pub number: u64,
     pub diff_id: Digest,
+    #[serde(default)]
+    pub form: LayerForm,
     /// Whether it is the same on top of any other layers (see `tree`, Dependence).
     pub stands_alone: bool,
     pub bytes: u64,

@@ -10,6 +10,7 @@ use super::disk::Disk;
 use super::layout::Layout;
 use super::trash::Trash;
 use crate::pipeline::{Staged, Syncer};
+use crate::tree::LayerForm;
 
 /// The pipeline's tools.
 pub struct Workshop {
@@ -21,6 +22,8 @@ pub struct Workshop {
     pub permits: Semaphore,
     pub keep_blobs: bool,
     pub max_unpacked_bytes: u64,
+    /// What its file system can hold.
+    pub form: LayerForm,
     /// The daemon's; it does not change while it runs.
     pub umask: u32,
     pub next_layer: AtomicU64,

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use super::directories::{Directories, Origin};
 use super::folders::Folder;
 use super::metadata::Metadata;
-use super::{Dependence, Grown, PendingLink, RootDirectory, Tree, TreeError, Usage, file_type, is_whiteout};
+use super::{Dependence, Grown, LayerForm, PendingLink, RootDirectory, Tree, TreeError, Usage, file_type, is_whiteout};
 use super::{measure, path, remove, shown};
 use crate::limits::ENTRIES_MAX;
 use crate::tar::{Entry, Kind, Reader, Segment};
@@ -27,6 +27,7 @@ impl Tree {
         let mut directories = Directories::default();
         directories.add(b"", Origin::Implied)?;
         Ok(Tree {
+            form: LayerForm::Overlay,
             root: Rc::new(Folder::new(root, Vec::new())),
             open: Vec::new(),
             directories,
@@ -38,6 +39,12 @@ impl Tree {
             block_bytes: u64::try_from(stat.f_bsize).unwrap_or(4096).max(512),
             entries: 0,
         })
+    }
+
+    /// The same, in another form.
+    #[must_use]
+    pub fn in_form(self, form: LayerForm) -> Self {
+        Tree { form, ..self }
     }
 
     /// Grows all of an archive.
@@ -56,7 +63,7 @@ impl Tree {
     pub fn finish(mut self) -> Result<Grown, TreeError> {
         self.forget_open();
         self.drop_hidden_whiteouts()?;
-        let folders = self.directories.finish(&*self.root)?;
+        let folders = self.directories.finish(&*self.root, self.form)?;
         let usage = if self.replaced {
             measure(&*self.root).map_err(TreeError::io("measuring", b"/"))?
         } else {

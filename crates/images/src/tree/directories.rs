@@ -8,7 +8,7 @@ use rustix::fs::{XattrFlags, fsetxattr, fstat};
 
 use super::folders::open_beneath;
 use super::metadata::Metadata;
-use super::{OPAQUE_ATTRIBUTE, TreeError, Usage, path};
+use super::{LayerForm, OPAQUE_ATTRIBUTE, TreeError, Usage, path, whiteouts};
 use crate::limits::DIRECTORIES_MAX_BYTES;
 
 /// The folders of a tree, by path.
@@ -110,15 +110,22 @@ impl Directories {
     }
 
     /// Gives all folders their owner, mode, attributes and times.
-    pub fn finish(&self, root: impl AsFd) -> Result<Usage, TreeError> {
+    pub fn finish(&self, root: impl AsFd, form: LayerForm) -> Result<Usage, TreeError> {
         let mut usage = Usage::default();
         for (path, directory) in self.known.iter().rev() {
             let finishing = || TreeError::system("setting owner, mode and times of the folder", path);
             let handle = open_beneath(root.as_fd(), path).map_err(finishing())?;
             let implied = Metadata::of_implied_folder();
             let metadata = directory.metadata.as_ref().unwrap_or(&implied);
-            if directory.opaque {
-                fsetxattr(&handle, OPAQUE_ATTRIBUTE, b"y", XattrFlags::empty()).map_err(finishing())?;
+            match form {
+                LayerForm::Overlay if directory.opaque => {
+                    fsetxattr(&handle, OPAQUE_ATTRIBUTE, b"y", XattrFlags::empty()).map_err(finishing())?;
+                }
+                LayerForm::Plain if directory.opaque => {
+                    whiteouts::make_marker(&handle, whiteouts::OPAQUE).map_err(finishing())?;
+                    usage.inodes += 1;
+                }
+                LayerForm::Overlay | LayerForm::Plain => {}
             }
             metadata.apply_to_folder(&handle).map_err(finishing())?;
             usage.inodes += 1;

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::buffer::spare_capacity;
 use rustix::fs::{
-    AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod, fchown, fgetxattr,
+    AtFlags, Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod, fchown, fgetxattr,
     fgetxattr_query, flistxattr, flistxattr_query, fsetxattr, fstat, futimens, lsetxattr, utimensat,
 };
 use rustix::io::{Errno, Result};
@@ -48,15 +48,14 @@ impl Metadata {
     /// Those of a file or folder of another layer.
     pub fn of_file(file: impl AsFd) -> Result<Self> {
         let stat = fstat(&file)?;
+        Ok(Metadata { attributes: permitted(attributes_of(file)?), ..Metadata::of_stat(&stat) })
+    }
+
+    /// Those of a file that must not be opened, without attributes.
+    pub fn of_stat(stat: &Stat) -> Self {
         let modified = Time { seconds: stat.st_mtime, nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) };
-        let attributes = permitted(attributes_of(file)?);
-        Ok(Metadata {
-            mode: stat.st_mode & 0o7777,
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-            modified: Some(modified),
-            attributes,
-        })
+        let (mode, uid, gid) = (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid);
+        Metadata { mode, uid, gid, modified: Some(modified), attributes: Vec::new() }
     }
 
     /// For a file created with [`Metadata::creation_mode`] by root in a folder that passes nothing on.
@@ -153,7 +152,11 @@ impl Metadata {
 
 fn attributes_of(file: impl AsFd) -> Result<Vec<Attribute>> {
     let file = file.as_fd();
-    let mut names = Vec::with_capacity(flistxattr_query(file)? + 256);
+    let mut names = match flistxattr_query(file) {
+        // The file system has none at all.
+        Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+        length => Vec::with_capacity(length? + 256),
+    };
     flistxattr(file, spare_capacity(&mut names))?;
     let mut attributes = Vec::new();
     for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {

@@ -9,12 +9,16 @@
 //! hides all that they have in its folder: the attribute `trusted.overlay.opaque`. Neither touches what this layer
 //! itself brings, whichever comes first in the archive (OCI image-spec, layer.md, Whiteouts).
 //!
+//! A file system that can hold neither gets files of those names instead ([`LayerForm::Plain`]); no overlay is mounted there,
+//! and `copy` makes of the layers what containers see.
+//!
 //! Dependence. A layer is kept once for all images that have it, so what it becomes must not depend on what lies below.
 //! Two things do: a folder that the archive only implies takes owner and mode of that folder below, and a hard link may
 //! name a file below. They are listed in [`Dependence`]; `settle` does them once the layers below are known, and such a
 //! layer is kept for its chain only.
 
 mod apply;
+mod copy;
 mod directories;
 mod error;
 mod folders;
@@ -33,6 +37,7 @@ use std::rc::Rc;
 use rustix::fs::{FileType, Stat};
 use serde::{Deserialize, Serialize};
 
+pub use copy::{CopyError, copy};
 pub use error::{TreeError, class_of};
 pub use folders::OPEN_FOLDER;
 pub use measure::measure;
@@ -43,8 +48,19 @@ pub use union::{ReadError, Union};
 use directories::Directories;
 use folders::Folder;
 
+/// How a layer says what it hides of those below.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LayerForm {
+    /// As overlayfs reads it.
+    #[default]
+    Overlay,
+    /// By empty files that are named as in the archive, where the file system cannot hold the other form.
+    Plain,
+}
+
 /// A tree that is growing.
 pub struct Tree {
+    form: LayerForm,
     root: Rc<Folder>,
     /// Folders opened lately, by their path as written; the last one is the latest.
     open: Vec<(Vec<u8>, Rc<Folder>)>,
@@ -108,7 +124,7 @@ pub struct PendingLink {
 }
 
 /// The attribute by which overlayfs knows a folder that hides those below.
-const OPAQUE_ATTRIBUTE: &str = "trusted.overlay.opaque";
+pub const OPAQUE_ATTRIBUTE: &str = "trusted.overlay.opaque";
 
 fn file_type(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)

@@ -9,6 +9,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fgetxattr, openat, readl
 use rustix::io::Errno;
 
 use super::folders::OPEN_FOLDER;
+use super::whiteouts::{self, has_marker};
 use super::{OPAQUE_ATTRIBUTE, file_type, is_whiteout};
 use crate::limits::LINKS_FOLLOWED_MAX;
 
@@ -120,7 +121,8 @@ impl Union {
         Ok(Some(content))
     }
 
-    fn root(&self) -> io::Result<Vec<OwnedFd>> {
+    /// The roots that are merged, the top one first.
+    pub fn root(&self) -> io::Result<Vec<OwnedFd>> {
         let mut merged = Vec::with_capacity(self.roots.len());
         for root in &self.roots {
             let root = openat(root, ".", OPEN_FOLDER, Mode::empty())?;
@@ -146,17 +148,20 @@ impl Union {
 }
 
 /// One name in merged folders.
-fn look_up(folders: &[OwnedFd], name: &[u8]) -> io::Result<Option<Found>> {
+pub fn look_up(folders: &[OwnedFd], name: &[u8]) -> io::Result<Option<Found>> {
+    let marker = [whiteouts::PREFIX, name].concat();
     let mut merged = Vec::new();
     for folder in folders {
+        let hides = has_marker(folder, &marker)?;
         let stat = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
+            Err(Errno::NOENT) if hides => break,
             Err(Errno::NOENT) => continue,
             Err(errno) => return Err(errno.into()),
         };
         if file_type(&stat) == FileType::Directory {
             let below = openat(folder, name, OPEN_FOLDER, Mode::empty())?;
-            let hides = is_opaque(below.as_fd())?;
+            let hides = hides || is_opaque(below.as_fd())?;
             merged.push(below);
             if hides {
                 break;
@@ -177,7 +182,7 @@ fn is_opaque(folder: BorrowedFd<'_>) -> io::Result<bool> {
     match fgetxattr(folder, OPAQUE_ATTRIBUTE, &mut value) {
         Ok(1) => Ok(value == *b"y"),
         // ERANGE: it is longer, so it is not ours.
-        Ok(_) | Err(Errno::NODATA | Errno::RANGE | Errno::OPNOTSUPP) => Ok(false),
+        Ok(_) | Err(Errno::NODATA | Errno::RANGE | Errno::OPNOTSUPP) => Ok(has_marker(folder, whiteouts::OPAQUE)?),
         Err(errno) => Err(errno.into()),
     }
 }

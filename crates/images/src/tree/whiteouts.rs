@@ -1,17 +1,34 @@
 //! What hides files of the layers below.
 
-use rustix::fs::{AtFlags, FileType, Mode, makedev, mknodat, statat, unlinkat};
+use std::os::fd::AsFd;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, makedev, mknodat, openat, statat, unlinkat};
 use rustix::io::Errno;
 
 use super::folders::{Folder, open_beneath};
-use super::{Tree, TreeError, file_type, is_whiteout, path, shown};
+use super::{LayerForm, Tree, TreeError, file_type, is_whiteout, path, shown};
 
 /// Names that begin so are no files.
 pub const PREFIX: &[u8] = b".wh.";
 /// Hides all that the layers below have in its folder.
-const OPAQUE: &[u8] = b".wh..wh..opq";
+pub const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Names of aufs' own bookkeeping that old images still carry.
 const AUFS_PREFIX: &[u8] = b".wh..wh.";
+
+/// Makes an empty file that is none of the image's; it may be there.
+pub fn make_marker(folder: impl AsFd, name: &[u8]) -> rustix::io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(folder, name, flags, Mode::empty()).map(drop)
+}
+
+/// Whether a folder has such a file.
+pub fn has_marker(folder: impl AsFd, name: &[u8]) -> rustix::io::Result<bool> {
+    match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOENT | Errno::NAMETOOLONG) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
 
 impl Tree {
     /// Applies an entry whose name begins with [`PREFIX`], whatever its type: some writers make whiteouts hard links.
@@ -39,7 +56,13 @@ impl Tree {
             Ok(stat) if file_type(&stat) == FileType::Directory => self.directories.mark_opaque(&place),
             Ok(_) => Ok(()),
             Err(Errno::NOENT) => {
-                mknodat(folder, name, FileType::CharacterDevice, Mode::empty(), makedev(0, 0)).map_err(hiding())?;
+                let made = match self.form {
+                    LayerForm::Overlay => {
+                        mknodat(folder, name, FileType::CharacterDevice, Mode::empty(), makedev(0, 0))
+                    }
+                    LayerForm::Plain => make_marker(folder, &[PREFIX, name].concat()),
+                };
+                made.map_err(hiding())?;
                 self.count(0);
                 self.directories.charge(place.len() + 32)?;
                 self.whiteouts.push(place);

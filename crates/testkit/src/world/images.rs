@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use cradle_domain::{Class, ContainerId, Digest, Failure, Reference, Timestamp};
 use cradle_engine::ports::{
-    Act, ByteStream, Credentials, FilesystemUsage, ImageDetails, ImageUsage, Images, LoadedImage, PullCounters,
-    PullRequest, RootFilesystem,
+    Act, ByteStream, Credentials, FilesystemUsage, ImageDetails, ImageUsage, Images, ImagesStatus, LoadedImage,
+    PullCounters, PullRequest, RootFilesystem,
 };
 use cradle_engine::spec::UserNamespace;
 use cradle_engine::view::{ImageConfig, ImageView};
@@ -72,8 +72,8 @@ impl Images for FakeImages {
         Box::pin(std::future::ready(Ok(None)))
     }
 
-    fn pull_counters(&self) -> PullCounters {
-        PullCounters::default()
+    fn status(&self) -> ImagesStatus {
+        ImagesStatus { pulls: PullCounters::default(), root_filesystems: "overlay".to_owned() }
     }
 
     fn shared_bytes(&self) -> Vec<(Digest, u64)> {

@@ -3,6 +3,7 @@
 mod archives;
 mod artifacts;
 mod containers;
+mod copies;
 mod crash;
 mod durability;
 mod hostile;

@@ -349,13 +349,13 @@ async fn pulls_are_counted_by_how_they_end() {
     image.push(&world.registry, "app", "v1");
     world.pull("app:v1").await.unwrap();
     world.pull("nosuch:v1").await.unwrap_err();
-    let counters = world.store().pull_counters();
+    let counters = world.store().status().pulls;
     let bytes = image.layers.iter().map(|layer| layer.blob.len()).sum::<usize>() + image.config.to_string().len();
     assert_eq!((counters.under_way, counters.done, counters.failed), (0, 1, 1));
     assert_eq!((counters.given_up, counters.fetched_bytes), (0, bytes as u64));
     let other = image_with(&["c", "d"]);
     other.push(&world.registry, "app", "v2");
     world.give_up_after_one_layer(&other, "app:v2").await;
-    wait_until("the pull is given up", || world.store().pull_counters().given_up == 1);
-    assert_eq!(world.store().pull_counters().under_way, 0);
+    wait_until("the pull is given up", || world.store().status().pulls.given_up == 1);
+    assert_eq!(world.store().status().pulls.under_way, 0);
 }
