@@ -96,6 +96,12 @@ if [[ -x $TEST/bin/crictl ]]; then
 else skip no_go "go >= $GO_AT_LEAST is wanted to build crictl with"; fi
 cradle rmi busybox:old > /dev/null
 
+# More than all other requests on their way may hold.
+truncate -s 100M "$PLACE/docker/padding"
+equals a_large_one_is_no_trouble "docker.io/library/busybox:old" "$(tar -C "$PLACE/docker" -cf - padding manifest.json "${ID#sha256:}.json" layer1 | cradle load -q)"
+rm "$PLACE/docker/padding"
+cradle rmi busybox:old > /dev/null
+
 for form in docker-archive oci-archive; do
     skopeo copy -q --src-tls-verify=false "docker://$REGISTRY/$REPOSITORY:$TAG" "$form:$PLACE/out/$form.tar:example.test/$form:1"
     equals "skopeos_${form}_is_loaded" "example.test/$form:1" "$(cradle load -q -i "$PLACE/out/$form.tar")"
@@ -111,6 +117,9 @@ tar -C "$PLACE/docker" -cf "$PLACE/out/files.tar" layer1
 refuses a_file_system_is_no_image 'no images.*docker export' cradle load -i "$PLACE/out/files.tar"
 echo hello > "$PLACE/out/text"
 refuses a_text_is_no_archive 'no tar archive' cradle load -i "$PLACE/out/text"
+truncate -s 50M "$PLACE/out/large"
+printf x | dd of="$PLACE/out/large" conv=notrunc status=none
+refuses a_large_file_is_not_read_to_its_end_for_that 'no tar archive' cradle load -i "$PLACE/out/large"
 refuses nothing_is_no_archive 'empty' cradle load -i /dev/null
 refuses a_missing_file_is_named "nosuch.tar" cradle load -i "$PLACE/nosuch.tar"
 refuses a_folder_is_not_taken_for_an_archive 'cannot read the archive' cradle load -i "$PLACE/out"

@@ -51,6 +51,10 @@ impl Drop for Held {
 /// The body of a request.
 pub struct Arriving<B> {
     body: Pin<Box<B>>,
+    bounds: Option<Bounds>,
+}
+
+struct Bounds {
     deadline: Pin<Box<Sleep>>,
     held: Arc<Held>,
 }
@@ -58,7 +62,13 @@ pub struct Arriving<B> {
 impl<B> Arriving<B> {
     /// `within` is [`ARRIVES_WITHIN`](crate::limits::ARRIVES_WITHIN) but in tests.
     pub fn new(body: B, held: Arc<Held>, within: Duration) -> Self {
-        Arriving { body: Box::pin(body), deadline: Box::pin(tokio::time::sleep(within)), held }
+        let bounds = Bounds { deadline: Box::pin(tokio::time::sleep(within)), held };
+        Arriving { body: Box::pin(body), bounds: Some(bounds) }
+    }
+
+    /// A body of many messages, each of which is gone before the next one is read; its RPC bounds the time of each.
+    pub fn piecewise(body: B) -> Self {
+        Arriving { body: Box::pin(body), bounds: None }
     }
 }
 
@@ -77,13 +87,15 @@ where
         match self.body.as_mut().poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, Buf::remaining);
-                Poll::Ready(Some(self.held.add(bytes).map(|()| frame)))
+                let held = self.bounds.as_ref().map_or(Ok(()), |bounds| bounds.held.add(bytes));
+                Poll::Ready(Some(held.map(|()| frame)))
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(Status::from_error(error.into())))),
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => {
+                let Some(bounds) = &mut self.bounds else { return Poll::Pending };
                 let late = || Status::deadline_exceeded("the message of the request did not arrive in time");
-                self.deadline.as_mut().poll(context).map(|()| Some(Err(late())))
+                bounds.deadline.as_mut().poll(context).map(|()| Some(Err(late())))
             }
         }
     }
@@ -143,6 +155,14 @@ mod tests {
         let arrivals = Arc::default();
         let (bytes, code, _held) = arrive(Endless(3, 100), &arrivals).await;
         assert_eq!((bytes, code), (300, Code::DeadlineExceeded));
+    }
+
+    #[tokio::test]
+    async fn what_comes_in_pieces_may_be_of_any_size() {
+        let mut body = Arriving::piecewise(Endless(9, ARRIVING_MAX_BYTES / 8));
+        for _ in 0..9 {
+            assert!(poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await.unwrap().is_ok());
+        }
     }
 
     #[tokio::test]

@@ -13,6 +13,9 @@ pub const ARRIVING_MAX_BYTES: usize = 4 * MESSAGE_MAX_BYTES;
 /// A message of a `Stream*` RPC is sent once its items reach this size.
 pub const STREAM_MESSAGE_BYTES: usize = 256 * 1024;
 
+/// From one piece of an archive to the next: one that a client sends, and one that a client takes.
+pub const ARCHIVE_PIECE_WITHIN: Duration = Duration::from_secs(300);
+
 /// Pause between two messages of our own service's `Pull`.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 

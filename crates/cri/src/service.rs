@@ -18,6 +18,9 @@ use crate::arrival::{Arrivals, Arriving, Held};
 use crate::edge::Edge;
 use crate::limits::{ARRIVES_WITHIN, MESSAGE_MAX_BYTES};
 
+/// The one RPC whose client sends more than a message: an archive of any size.
+const LOAD: &str = "/cradle.v1.Cradle/Load";
+
 /// Both services of the CRI, and our own.
 #[derive(Clone)]
 pub struct CriService {
@@ -59,7 +62,10 @@ impl CriService {
         let span = info_span!("rpc", name = rpc, request_id = %id);
         // Until the end of this function: the message is held as long as its request is worked on.
         let held = Held::new(&self.arrivals);
-        let request = request.map(|body| Arriving::new(body, held.clone(), ARRIVES_WITHIN));
+        let request = request.map(|body| match path.as_str() {
+            LOAD => Arriving::piecewise(body),
+            _ => Arriving::new(body, held.clone(), ARRIVES_WITHIN),
+        });
         let answer = async {
             let watch = Watch::start();
             let response = match service {

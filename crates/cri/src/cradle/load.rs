@@ -3,9 +3,11 @@
 use cradle_cri_api::cradle_v1 as v1;
 use cradle_domain::{Class, Failure};
 use cradle_engine::ports::{Act, ByteStream, LoadedImage};
+use tokio::time::timeout;
 use tonic::Streaming;
 
 use crate::edge::Edge;
+use crate::limits::ARCHIVE_PIECE_WITHIN;
 
 pub async fn answer(edge: &Edge, archive: Streaming<v1::LoadRequest>) -> Result<v1::LoadResponse, Failure> {
     let images = edge.images.clone();
@@ -24,11 +26,15 @@ struct Received(Streaming<v1::LoadRequest>);
 impl ByteStream for Received {
     fn next(&mut self) -> Act<'_, Option<Vec<u8>>> {
         Box::pin(async move {
-            match self.0.message().await {
-                Ok(message) => Ok(message.map(|message| message.data)),
-                Err(status) => {
+            match timeout(ARCHIVE_PIECE_WITHIN, self.0.message()).await {
+                Ok(Ok(message)) => Ok(message.map(|message| message.data)),
+                Ok(Err(status)) => {
                     Err(Failure::new(Class::Unavailable, format!("the client broke off: {}", status.message())))
                 }
+                Err(_late) => Err(Failure::new(
+                    Class::Deadline,
+                    format!("the client has sent nothing for {} s", ARCHIVE_PIECE_WITHIN.as_secs()),
+                )),
             }
         })
     }

@@ -29,9 +29,12 @@ fn gzip(data: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// Annotations of an entry.
+type Annotations<'a> = &'a [(&'a str, &'a str)];
+
 /// An index.json with one entry for each manifest, under the annotations given.
-fn index(entries: &[(&[u8], &[(&str, &str)])]) -> Made {
-    let entry = |(manifest, annotations): &(&[u8], &[(&str, &str)])| {
+fn index(entries: &[(&[u8], Annotations<'_>)]) -> Made {
+    let entry = |(manifest, annotations): &(&[u8], Annotations<'_>)| {
         let annotations: serde_json::Map<_, _> =
             annotations.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
         json!({ "digest": digest_of(manifest), "size": manifest.len(), "annotations": annotations })
@@ -131,7 +134,7 @@ fn names_are_normalised_and_a_lone_tag_names_nothing() {
 
 #[test]
 fn a_name_stands_for_one_image() {
-    let name: &[(&str, &str)] = &[("io.containerd.image.name", "app:1")];
+    let name: Annotations<'_> = &[("io.containerd.image.name", "app:1")];
     let twice = found([blob(b"one"), blob(b"two"), index(&[(b"one", name), (b"two", name)])]);
     assert!(matches!(twice, Err(ArchiveError::TwoImages { name, .. }) if name == "docker.io/library/app:1"));
     let configs = [Made::file("a.json", "{}"), Made::file("b.json", "{ }")];

@@ -188,6 +188,8 @@ impl Containers {
         };
         // The upper folder is the container's `/`. Set every time: an earlier try may have died in between.
         let root = image.root.unwrap_or(USUAL_ROOT);
+        // A copy's owners are mapped as it is mounted, like those of an image's layers.
+        let user = user.filter(|_| self.form == LayerForm::Overlay);
         if image.root.is_some() || user.is_some() {
             // An owner that is not mapped is nobody inside.
             let uid = user.and_then(|user| user.host_uid(root.uid)).unwrap_or(root.uid);

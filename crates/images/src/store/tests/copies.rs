@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
+use cradle_engine::spec::{IdMapping, UserNamespace};
+
 use super::*;
 
 fn plain() -> World {
@@ -74,6 +76,11 @@ async fn a_copy_is_what_an_overlay_would_show() {
     assert!(stat("pipe").file_type().is_fifo());
     let read = world.store().read_file(&view.id, "/etc/gone", 10).await.unwrap();
     assert_eq!(read, None);
+    // Its owners are mapped when it is mounted.
+    let range = |host_id| vec![IdMapping { host_id, container_id: 0, length: 10 }];
+    let user = UserNamespace { uids: range(3000), gids: range(4000) };
+    let mapped = world.store().prepare(&container(2), &view.id, Some(&user)).await.unwrap();
+    assert_eq!(std::fs::metadata(&mapped.upper).unwrap().uid(), 0);
     assert!(world.store().status().root_filesystems.starts_with("copy: "));
 }
 
