@@ -240,7 +240,9 @@ fn silent(pid: i32, bound: Duration) -> Failure {
 }
 
 fn refused(refusal: Refusal) -> Failure {
-    let failure = Failure::new(refusal.class, refusal.message);
+    let said = !refusal.message.is_empty();
+    let message = if said { refusal.message } else { "the shim refuses, and does not say why".to_owned() };
+    let failure = Failure::new(refusal.class, message);
     match refusal.hint {
         Some(hint) => failure.with_hint(hint),
         None => failure,

@@ -97,6 +97,7 @@ impl Tree {
             }
             Kind::Directory => self.make_directory(&folder, &cleaned, metadata),
             Kind::HardLink { target } => self.make_hard_link(&folder, &cleaned, &target),
+            Kind::Symlink { target } if target.is_empty() => Err(TreeError::EmptyLink { entry: shown(&cleaned) }),
             Kind::Symlink { target } => {
                 self.make(&folder, &cleaned, |folder, name| symlinkat(&*target, folder, name))?;
                 self.count(if target.len() < INLINE_LINK_BYTES { 0 } else { target.len() as u64 });

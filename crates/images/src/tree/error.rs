@@ -23,6 +23,8 @@ pub enum TreeError {
     LinkLoop { entry: String },
     #[error("the hard link {entry:?} names {target:?}, which neither this layer nor one below has as a file")]
     LinkTarget { entry: String, target: String },
+    #[error("the symbolic link {entry:?} names nothing")]
+    EmptyLink { entry: String },
     #[error("the layer has more than {ENTRIES_MAX} entries")]
     TooManyEntries,
     #[error("the paths of the layer's folders need more than {DIRECTORIES_MAX_BYTES} bytes")]
@@ -58,6 +60,7 @@ impl Classified for TreeError {
             | TreeError::BeneathFile { .. }
             | TreeError::LinkLoop { .. }
             | TreeError::LinkTarget { .. }
+            | TreeError::EmptyLink { .. }
             | TreeError::TooManyEntries
             | TreeError::TooManyDirectories => Class::Invalid,
         }

@@ -33,12 +33,17 @@ pub fn websocket(data: &[u8]) {
     let Some((&kind, data)) = data.split_first() else { return };
     let bytes = if kind & 4 == 0 { data.to_vec() } else { framed(data) };
     let spoken = async {
-        match kind & 3 {
-            0 => speak(bytes, Framing::Binary { close_signal: true }).await,
-            1 => speak(bytes, Framing::Binary { close_signal: false }).await,
-            2 => speak(bytes, Framing::Base64).await,
-            _ => dig(bytes).await,
-        }
+        let most = bytes.len();
+        let (connection, client) = connection(bytes);
+        let serving = async {
+            match kind & 3 {
+                0 => speak(connection, most, Framing::Binary { close_signal: true }).await,
+                1 => speak(connection, most, Framing::Binary { close_signal: false }).await,
+                2 => speak(connection, most, Framing::Base64).await,
+                _ => dig(connection, most).await,
+            }
+        };
+        beside(client, serving).await;
     };
     RUNTIME.with(|runtime| runtime.block_on(async { tokio::time::timeout(ENDS_WITHIN, spoken).await.unwrap() }));
 }
@@ -60,20 +65,33 @@ fn framed(mut script: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A connection on which `bytes` have come, and then nothing more; and the client's end, which reads nothing.
+/// A connection on which `bytes` have come, and then nothing more; and the client's end.
 fn connection(bytes: Vec<u8>) -> (Connection, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     theirs.shutdown(std::net::Shutdown::Write).unwrap();
+    theirs.set_nonblocking(true).unwrap();
     ours.set_nonblocking(true).unwrap();
     // A pair of connected TCP sockets takes many times as long to make.
     let ours = tokio::net::TcpStream::from_std(TcpStream::from(OwnedFd::from(ours))).unwrap();
     (Connection::new(Socket::Plain(ours), Bytes::from(bytes)), theirs)
 }
 
+/// Serves a client that takes everything; a socket's buffer holds no more than some hundred short messages.
+async fn beside(client: UnixStream, serving: impl Future<Output = ()>) {
+    let mut client = tokio::net::UnixStream::from_std(client).unwrap();
+    let taking = async {
+        // An error or an end.
+        let _ = tokio::io::copy(&mut client, &mut tokio::io::sink()).await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = serving => {}
+        () = taking => {}
+    }
+}
+
 /// Takes what comes on channels, and sends it back.
-async fn speak(bytes: Vec<u8>, framing: Framing) {
-    let most = bytes.len();
-    let (connection, _client) = connection(bytes);
+async fn speak(connection: Connection, most: usize, framing: Framing) {
     let (mut reader, writer) = channels::open(connection, framing, &Arc::new(Activity::begin()));
     let buffers = Arc::new(Buffers::default());
     let mut taken = 0;
@@ -107,9 +125,7 @@ async fn speak(bytes: Vec<u8>, framing: Framing) {
 }
 
 /// Takes what comes through a tunnel.
-async fn dig(bytes: Vec<u8>) {
-    let most = bytes.len();
-    let (connection, _client) = connection(bytes);
+async fn dig(connection: Connection, most: usize) {
     let mut tunnel = Tunnel::new(connection, Arc::new(Buffers::default()));
     let mut plain = Vec::new();
     // An error or an end.

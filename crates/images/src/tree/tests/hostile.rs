@@ -47,6 +47,12 @@ fn the_root_itself_is_not_replaced() {
 }
 
 #[test]
+fn a_link_that_names_nothing_is_refused() {
+    let error = Ground::new().grow_of([Made::symlink("empty", "")]).map(|grown| grown.usage).unwrap_err();
+    assert!(matches!(&error, TreeError::EmptyLink { entry } if entry == "empty"), "{error}");
+}
+
+#[test]
 fn absolute_names_and_links_mean_the_layer() {
     if !is_root() {
         return;
