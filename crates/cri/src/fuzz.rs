@@ -66,8 +66,18 @@ const REQUESTS: &[fn(&[u8])] = &[
     |data| check(data, |r: v1::ListContainersRequest| ContainerFilter::read(r.filter).map(drop)),
     |data| check(data, |r: v1::StreamPodSandboxesRequest| PodFilter::read(r.filter).map(drop)),
     |data| check(data, |r: v1::StreamContainersRequest| ContainerFilter::read(r.filter).map(drop)),
-    |data| check(data, |r: v1::ListPodSandboxStatsRequest| Ok(drop(PodFilter::of_stats(r.filter)))),
-    |data| check(data, |r: v1::ListContainerStatsRequest| Ok(drop(ContainerFilter::of_stats(r.filter)))),
+    |data| {
+        check(data, |r: v1::ListPodSandboxStatsRequest| {
+            let _ = PodFilter::of_stats(r.filter);
+            Ok(())
+        })
+    },
+    |data| {
+        check(data, |r: v1::ListContainerStatsRequest| {
+            let _ = ContainerFilter::of_stats(r.filter);
+            Ok(())
+        })
+    },
     |data| check(data, |r: v1::StartContainerRequest| from_proto::id("container_id", r.container_id).map(drop)),
     |data| check(data, |r: v1::StopPodSandboxRequest| from_proto::id("pod_sandbox_id", r.pod_sandbox_id).map(drop)),
     |data| check(data, |_: v1::StatusRequest| Ok(())),
