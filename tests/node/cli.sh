@@ -104,7 +104,7 @@ equals ctrl_c_ends_a_pull 130 "$STATUS"
 check and_the_daemon_gives_it_up until_true 5 eval '! is_asked'
 
 said registry explain docker.io/library/nginx
-holds a_registry_is_explained "$OUT" "http://$REGISTRY \(mirror\)"
+holds a_registry_is_explained "$OUT" "http://$REGISTRY \(registry\)"
 holds with_the_reason "$OUT" "because +$CERTS_D/_default/hosts.toml line [0-9]+"
 mkdir "$CERTS_D/broken.test"
 echo 'servr = "x"' > "$CERTS_D/broken.test/hosts.toml"
