@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cradle_cri_api::v1;
+use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
+use tonic::codegen::http;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
+use tower::{Service, ServiceExt};
 use v1::image_service_client::ImageServiceClient;
 use v1::runtime_service_client::RuntimeServiceClient;
 
@@ -21,6 +24,7 @@ pub type Answer<T> = Result<T, Status>;
 
 #[derive(Clone)]
 pub struct Client {
+    channel: Channel,
     runtime: RuntimeServiceClient<Channel>,
     images: ImageServiceClient<Channel>,
     deadline: Duration,
@@ -36,7 +40,8 @@ impl Client {
         let channel = Endpoint::from_static("http://localhost").connect_with_connector_lazy(connector);
         Client {
             runtime: RuntimeServiceClient::new(channel.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES),
-            images: ImageServiceClient::new(channel).max_decoding_message_size(MESSAGE_MAX_BYTES),
+            images: ImageServiceClient::new(channel.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES),
+            channel,
             deadline: DEADLINE,
         }
     }
@@ -50,6 +55,24 @@ impl Client {
         let mut request = Request::new(message);
         request.set_timeout(self.deadline);
         request
+    }
+
+    /// Sends any bytes as the body of an RPC's request.
+    pub async fn raw(&self, path: &str, body: Vec<u8>) -> Answer<()> {
+        let request = http::Request::post(path).header("content-type", "application/grpc").header("te", "trailers");
+        let request = request.body(tonic::body::Body::new(http_body_util::Full::from(body)));
+        let request = request.map_err(|error| Status::internal(error.to_string()))?;
+        let lost = |error: tonic::transport::Error| Status::unavailable(error.to_string());
+        let response = self.channel.clone().ready().await.map_err(lost)?.call(request).await.map_err(lost)?;
+        if let Some(status) = Status::from_header_map(response.headers()) {
+            return Err(status);
+        }
+        let collected = response.into_body().collect().await?;
+        match collected.trailers().and_then(Status::from_header_map) {
+            Some(status) if status.code() == Code::Ok => Ok(()),
+            Some(status) => Err(status),
+            None => Err(Status::internal("an answer without a status")),
+        }
     }
 
     pub async fn version(&self) -> Answer<v1::VersionResponse> {

@@ -10,7 +10,9 @@ mod crowd;
 mod figures;
 mod full;
 mod fuse;
+mod hostile;
 mod http;
+mod http2;
 mod joined;
 mod killed;
 mod life;
@@ -63,6 +65,8 @@ enum Name {
     Full,
     /// A pod's life in a PID namespace
     Nested,
+    /// Clients that stall, break the protocol or may not be there
+    Hostile,
 }
 
 #[derive(Debug, Parser)]
@@ -113,5 +117,6 @@ async fn run(name: Name, suite: &Suite) -> anyhow::Result<()> {
         Name::Speed => speed::run(suite).await,
         Name::Full => full::run(suite).await,
         Name::Nested => nested::run(suite).await,
+        Name::Hostile => hostile::run(suite).await,
     }
 }
