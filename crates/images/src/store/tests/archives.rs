@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use cradle_engine::ports::ByteStream;
 
+use super::durability::Mounted;
 use super::*;
 
 /// An archive as a client sends it, in odd pieces.
@@ -160,6 +161,26 @@ async fn an_archive_that_is_cut_off_leaves_nothing() {
     assert!(world.store().list().is_empty());
     assert_eq!(world.layer_folders(), 0);
     world.wait_for_empty_trash();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_archive_that_the_disk_does_not_hold_is_said_so_and_its_space_given_back() {
+    if !is_root() {
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount("tmpfs", place.path(), "tmpfs", flags, Some(c"size=8m,mode=755")).unwrap();
+    let mounted = Mounted(place.path().to_owned());
+    let world = World::with(|config| config.root = place.path().join("store"));
+    let large = TestImage::of([TestLayer::of([Made::file("big", vec![1; 16 << 20])])]);
+    let failure = world.load(&docker_archive(&large, &["big"])).await.unwrap_err();
+    assert_eq!(failure.class(), Class::Exhausted, "{failure}");
+    assert!(failure.to_string().contains("free space"), "{failure}");
+    world.load(&docker_archive(&image_with(&["a"]), &["small"])).await.unwrap();
+    assert_eq!(world.store().list().len(), 1);
+    drop(world);
+    drop(mounted);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -157,7 +157,8 @@ async fn a_full_disk_is_said_so_and_its_space_given_back() {
     drop(mounted);
 }
 
-struct Mounted(PathBuf);
+/// A file system that is unmounted with this.
+pub struct Mounted(pub PathBuf);
 
 impl Drop for Mounted {
     fn drop(&mut self) {
