@@ -138,7 +138,11 @@ pub const KEYS: &[Key] = &[
         images.parallel_layers,
         "Layers that are fetched and unpacked at once, over all pulls"
     ),
-    key!("images.keep_blobs", images.keep_blobs, "Keep compressed layers after they are unpacked, as cradle save needs them"),
+    key!(
+        "images.keep_blobs",
+        images.keep_blobs,
+        "Keep compressed layers after they are unpacked, as cradle save needs them"
+    ),
     key!("images.max_unpacked_bytes", images.max_unpacked_bytes, "Most bytes that one layer may unpack to"),
     key!("images.pinned", images.pinned, "Images that garbage collection must spare, with * for any text"),
     key!("images.progress_timeout", images.progress_timeout, "A pull that receives nothing for so long is given up"),

@@ -26,5 +26,6 @@ pub fn set_up(name: &CStr) -> Result<()> {
     let flags = unsafe { request.ifr_ifru.ifru_flags };
     request.ifr_ifru = libc::__c_anonymous_ifr_ifru { ifru_flags: flags | libc::IFF_UP as libc::c_short };
     // SAFETY: as for the first call; the kernel only reads.
-    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as libc::Ioctl, &raw const request) }.into()).map(drop)
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as libc::Ioctl, &raw const request) }.into())
+        .map(drop)
 }
