@@ -5,6 +5,7 @@
 #
 # The sections lifecycle and exec run twice: with the kernel's RCU grace periods expedited (what cgroup v2 gives by
 # CLONE_INTO_CGROUP anyway) and as the machine is. The knob is set back at the end. Results as JSON: .test/bench/*.json.
+# PULL_ARGUMENTS='--parts big --rounds 1': what hack/pullbench.py is told beside.
 set -euo pipefail
 source "$(dirname "$0")/../tests/harness.sh"
 
@@ -72,5 +73,5 @@ if wants pull; then
     need_bench_images
     echo "== pull"
     python3 "$ROOT/hack/pullbench.py" --endpoint "unix://$SOCKET" --name cradle --vs "unix://$PEER/c.sock" --vs-name containerd \
-        --registry "$REGISTRY" --json "$OUT/pull.json" ${PULL_PARTS:+--parts "$PULL_PARTS"}
+        --registry "$REGISTRY" --json "$OUT/pull.json" ${PULL_ARGUMENTS:-}
 fi

@@ -31,6 +31,8 @@ BIG = {form: f"docker.io/bench/big:{form}" for form in ("gzip", "zstd")}
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 # Memory is at rest when it has not fallen for so long.
 REST_S, REST_AT_MOST_S = 2, 20
+# A daemon has been idle if its CPU time stood still for a second; it is waited for so long.
+IDLE_AT_MOST_S = 60
 
 
 class Runtime(cribench.Runtime):
@@ -82,10 +84,16 @@ def at_rest_mib(pid):
     return lowest
 
 
-def settle():
-    """What the last pull or removal left to the kernel is not for the next one to pay."""
+def settle(runtimes):
+    """Waits until nobody deletes any more and all is on disk: what one pull left is not for the next one to pay."""
+    begun, before = time.monotonic(), None
+    while time.monotonic() - begun < IDLE_AT_MOST_S:
+        now = [cribench.cpu_tree(runtime.daemon_pid()) for runtime in runtimes]
+        if now == before:
+            break
+        before = now
+        time.sleep(1)
     os.sync()
-    time.sleep(1)
 
 
 def of_all(runtimes, rounds, measure):
@@ -101,9 +109,9 @@ def median(figures, key):
     return statistics.median(figure[key] for figure in figures)
 
 
-def big_pull(runtime, ref):
+def big_pull(runtimes, runtime, ref):
     runtime.remove(ref)
-    settle()
+    settle(runtimes)
     pid = runtime.daemon_pid()
     forget_peak(pid)
     cpu = cribench.cpu_tree(pid)
@@ -111,14 +119,14 @@ def big_pull(runtime, ref):
     cpu = cribench.cpu_tree(pid) - cpu
     peak_mib = status_mib(pid, "VmHWM")
     rest_mib = at_rest_mib(pid)
-    settle()
+    settle(runtimes)
     return {"wall_s": wall_ms / 1e3, "cpu_s": cpu, "peak_mib": peak_mib, "rest_mib": rest_mib, "remove_s": runtime.remove(ref) / 1e3}
 
 
 def big(runtimes, args):
     found = {}
     for form, ref in BIG.items():
-        found[form] = of_all(runtimes, args.rounds, lambda runtime, ref=ref: big_pull(runtime, ref))
+        found[form] = of_all(runtimes, args.rounds, lambda runtime, ref=ref: big_pull(runtimes, runtime, ref))
         for key, unit in (("wall_s", "s"), ("cpu_s", "CPU s"), ("peak_mib", "MiB at most"), ("rest_mib", "MiB at rest"), ("remove_s", "s to remove")):
             show(f"1 GiB {form}", {name: median(figures, key) for name, figures in found[form].items()}, unit)
     return found
@@ -137,10 +145,10 @@ def present(runtimes, args):
     return found
 
 
-def small_pulls(runtime, refs):
+def small_pulls(runtimes, runtime, refs):
     for ref in refs:
         runtime.remove(ref)
-    settle()
+    settle(runtimes)
     cpu = cribench.cpu_tree(runtime.daemon_pid())
     begun = time.perf_counter()
     with cf.ThreadPoolExecutor(len(refs)) as clients:
@@ -151,7 +159,7 @@ def small_pulls(runtime, refs):
 
 def small(runtimes, args):
     refs = [f"docker.io/bench/small:{tag}" for tag in Registry(args.registry).tags("bench/small") if tag.isdigit()]
-    found = of_all(runtimes, args.rounds, lambda runtime: small_pulls(runtime, refs))
+    found = of_all(runtimes, args.rounds, lambda runtime: small_pulls(runtimes, runtime, refs))
     for key, unit in (("wall_s", "s"), ("cpu_s", "CPU s")):
         show(f"{len(refs)} small images at once", {name: median(figures, key) for name, figures in found.items()}, unit)
     for runtime in runtimes:

@@ -209,7 +209,7 @@ impl Default for Config {
             containers: Containers { log_line_max_bytes: Bounded(16 * 1024) },
             registry: Registry { config_path: PathBuf::from("/etc/cradle/certs.d"), docker_config: None },
             images: Images {
-                parallel_layers: Bounded(4),
+                parallel_layers: Bounded(8),
                 keep_blobs: false,
                 max_unpacked_bytes: Bounded(64 << 30),
                 pinned: Vec::new(),

@@ -53,7 +53,7 @@ impl StoreConfig {
     pub fn new(root: PathBuf) -> Self {
         StoreConfig {
             root,
-            parallel_layers: 4,
+            parallel_layers: 8,
             keep_blobs: false,
             max_unpacked_bytes: 256 << 30,
             pinned: Vec::new(),
