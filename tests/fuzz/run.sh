@@ -42,6 +42,11 @@ PROGRAMS=$BUILT/$(rustc -vV | sed -n 's/^host: //p')/release
 # runs LOG: how many runs a target tells of.
 runs() { sed -n 's/^stat::number_of_executed_units: *//p' "$1" | tail -1; }
 
+# Some targets make files: in memory, and gone at the end.
+TMPDIR=$(mktemp -d /dev/shm/cradle-fuzz.XXXXXX)
+export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
+
 failed=0
 printf '# %-18s %12s %8s %9s\n' target runs cpu_s findings
 for target in "${TARGETS[@]}"; do

@@ -108,17 +108,15 @@ fn fix_checksums(archive: &mut [u8]) {
     }
 }
 
-/// A folder in memory for layers, within one that shows whether anything got out.
+/// A folder for layers, within one that shows whether anything got out.
 struct Ground {
     around: PathBuf,
 }
 
 impl Ground {
     fn new() -> Self {
-        let memory = Path::new("/dev/shm");
-        let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
         let thread = std::thread::current().id();
-        let around = parent.join(format!("cradle-fuzz-{}-{thread:?}", std::process::id()));
+        let around = std::env::temp_dir().join(format!("cradle-fuzz-{}-{thread:?}", std::process::id()));
         fs::create_dir_all(around.join("inner/layer")).unwrap();
         Ground { around }
     }
@@ -146,7 +144,7 @@ impl Ground {
 
 impl Drop for Ground {
     fn drop(&mut self) {
-        // Only files in memory would be left.
+        // It is in a folder for temporary files.
         let _ = fs::remove_dir_all(&self.around);
     }
 }
