@@ -23,7 +23,7 @@ root = "/srv/cradle"
 bridge = "br7"
 subnets = ["10.7.0.0/16", "10.8.0.0/24"]
 [images]
-parallel_layers = 0x8
+parallel_layers = 0x9
 pinned = ["registry.example/base:*"]
 progress_timeout = "2m"
 "#,
@@ -33,7 +33,7 @@ progress_timeout = "2m"
     let mut expected = Config { root: "/srv/cradle".into(), ..Config::default() };
     expected.network.bridge = Setting::from_value(Value::Text("br7".to_owned())).unwrap();
     expected.network.subnets = vec!["10.7.0.0/16".parse().unwrap(), "10.8.0.0/24".parse().unwrap()];
-    expected.images.parallel_layers = Bounded(8);
+    expected.images.parallel_layers = Bounded(9);
     expected.images.pinned = vec!["registry.example/base:*".to_owned()];
     expected.images.progress_timeout = Duration::from_secs(120);
     assert_eq!(config, expected);
