@@ -10,7 +10,7 @@
 //! | `store` | what there is, on disk and in memory; pulls; containers' layers; garbage |
 //!
 //! `flight` lets askers of the same thing share the work, `progress` tells them how far it is, `source` is where images
-//! come from. It leaves HTTP to `cradle-registry` and mounting to the executor.
+//! come from, `tee` hashes or keeps what streams by. It leaves HTTP to `cradle-registry` and mounting to the executor.
 
 mod archive;
 mod flight;
@@ -23,6 +23,7 @@ mod progress;
 pub mod source;
 mod store;
 mod tar;
+mod tee;
 mod tree;
 
 pub use manifest::Platform;

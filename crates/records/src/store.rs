@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use cradle_domain::{Class, Classified, ContainerId, Failure, PodId};
 use cradle_engine::ports::{Act, ContainerRecord, LoadedRecords, PodRecord, Records};
-use cradle_sys::durable::{self, Outlives, TEMPORARY_SUFFIX};
+use cradle_sys::durable::{self, TEMPORARY_SUFFIX};
 use serde::de::DeserializeOwned;
 
 use crate::form::{self, RECORD_MAX_BYTES};
@@ -93,8 +93,7 @@ impl Store {
         let rebooted = earlier.as_ref().is_some_and(|earlier| earlier != boot_id);
         // Without need nothing is written: there may be no space, and the daemon must come back all the same.
         if earlier.as_deref() != Some(boot_id) {
-            let put = open_folder(state)
-                .and_then(|state| durable::replace(state, BOOT, boot_id.as_bytes(), Outlives::Process));
+            let put = open_folder(state).and_then(|state| durable::replace(state, BOOT, boot_id.as_bytes()));
             put.map_err(|source| OpenError { path, source })?;
         }
         Ok(Store { pods, removed, damaged, rebooted })
@@ -113,7 +112,7 @@ impl Store {
     ) -> Result<(), Failure> {
         let path = folder.join(name);
         let bytes = form::encode(kind, record).map_err(|source| SaveError::Encode { path: path.clone(), source })?;
-        let put = || durable::replace(open_folder(folder)?, name, &bytes, Outlives::Process);
+        let put = || durable::replace(open_folder(folder)?, name, &bytes);
         let put = put().or_else(|error| match error.kind() {
             io::ErrorKind::NotFound => make_folder(folder).and_then(|()| put()),
             _ => Err(error),

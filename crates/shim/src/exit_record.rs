@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use cradle_domain::ContainerId;
-use cradle_sys::durable::{self, Outlives};
+use cradle_sys::durable;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -51,7 +51,7 @@ fn replace(directory: &OwnedFd, name: &str, bytes: &[u8]) -> io::Result<()> {
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = rustix::fs::openat(directory, FOLDER, flags, Mode::empty())?;
-    durable::replace(&folder, name, bytes, Outlives::Process)
+    durable::replace(&folder, name, bytes)
 }
 
 #[cfg(test)]

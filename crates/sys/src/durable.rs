@@ -7,39 +7,23 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, openat, renameat, renameat_with, unlinkat};
 use rustix::io::Errno;
 
-/// What a replaced file must outlive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outlives {
-    /// The death of this process: a rename is enough. For files that describe processes, which a reboot ends as well.
-    Process,
-    /// A power cut: file and folder are synced before this returns.
-    PowerCut,
-}
-
 /// Suffix of a file that is being written; one that is found is of a life that ended and may be removed.
 pub const TEMPORARY_SUFFIX: &str = ".new";
 
-/// Puts `content` in the place of `name` in the folder `directory`.
+/// Puts `content` in the place of `name` in the folder `directory`. It outlives the death of this process, and a power cut
+/// only where something else syncs it: for files that describe processes, which a reboot ends as well.
 ///
 /// # Errors
-/// Those of openat(2), write(2), fsync(2) and renameat(2); the old content is then still there.
-pub fn replace(directory: impl AsFd, name: &str, content: &[u8], outlives: Outlives) -> io::Result<()> {
+/// Those of openat(2), write(2) and renameat2(2); the old content is then still there.
+pub fn replace(directory: impl AsFd, name: &str, content: &[u8]) -> io::Result<()> {
     let directory = directory.as_fd();
     let temporary = format!("{name}{TEMPORARY_SUFFIX}");
-    let written = write_new(directory, &temporary, content, outlives);
-    let put = written.and_then(|()| match outlives {
-        Outlives::Process => exchange(directory, &temporary, name),
-        Outlives::PowerCut => Ok(renameat(directory, &temporary, directory, name)?),
-    });
+    let put = write_new(directory, &temporary, content).and_then(|()| exchange(directory, &temporary, name));
     if put.is_err() {
         // The write's own error is the one to tell; what is left of it is removed at the next start otherwise.
         let _ = unlinkat(directory, &temporary, AtFlags::empty());
     }
-    put?;
-    match outlives {
-        Outlives::Process => Ok(()),
-        Outlives::PowerCut => sync_directory(directory),
-    }
+    put
 }
 
 /// Puts the new file in the old one's place by exchanging their names. A rename onto the old one would do, but ext4 then
@@ -54,14 +38,10 @@ fn exchange(directory: BorrowedFd<'_>, temporary: &str, name: &str) -> io::Resul
     }
 }
 
-fn write_new(directory: BorrowedFd<'_>, name: &str, content: &[u8], outlives: Outlives) -> io::Result<()> {
+fn write_new(directory: BorrowedFd<'_>, name: &str, content: &[u8]) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let mut file = File::from(openat(directory, name, flags, Mode::from_raw_mode(0o600))?);
-    file.write_all(content)?;
-    match outlives {
-        Outlives::Process => Ok(()),
-        Outlives::PowerCut => file.sync_all(),
-    }
+    file.write_all(content)
 }
 
 /// Makes the entries of a folder outlive a power cut. O_PATH descriptors cannot be synced, so it is opened anew.
@@ -78,27 +58,23 @@ mod tests {
     fn a_replaced_file_has_the_new_content_and_nothing_else_is_left() {
         let folder = tempfile::tempdir().unwrap();
         let directory = File::open(folder.path()).unwrap();
-        for outlives in [Outlives::Process, Outlives::PowerCut] {
-            replace(&directory, "record", b"old", outlives).unwrap();
-            replace(&directory, "record", b"new", outlives).unwrap();
-            assert_eq!(std::fs::read(folder.path().join("record")).unwrap(), b"new");
-            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        }
+        replace(&directory, "record", b"old").unwrap();
+        replace(&directory, "record", b"new").unwrap();
+        assert_eq!(std::fs::read(folder.path().join("record")).unwrap(), b"new");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
     fn a_write_that_fails_leaves_the_old_content() {
-        for outlives in [Outlives::Process, Outlives::PowerCut] {
-            let folder = tempfile::tempdir().unwrap();
-            let directory = File::open(folder.path()).unwrap();
-            replace(&directory, "record", b"old", outlives).unwrap();
-            std::fs::create_dir(folder.path().join("record.new")).unwrap();
-            assert!(replace(&directory, "record", b"new", outlives).is_err());
-            assert_eq!(std::fs::read(folder.path().join("record")).unwrap(), b"old");
-            std::fs::remove_dir(folder.path().join("record.new")).unwrap();
-            std::fs::remove_file(folder.path().join("record")).unwrap();
-            std::fs::create_dir(folder.path().join("record")).unwrap();
-            assert!(replace(&directory, "record", b"new", outlives).is_err());
-        }
+        let folder = tempfile::tempdir().unwrap();
+        let directory = File::open(folder.path()).unwrap();
+        replace(&directory, "record", b"old").unwrap();
+        std::fs::create_dir(folder.path().join("record.new")).unwrap();
+        assert!(replace(&directory, "record", b"new").is_err());
+        assert_eq!(std::fs::read(folder.path().join("record")).unwrap(), b"old");
+        std::fs::remove_dir(folder.path().join("record.new")).unwrap();
+        std::fs::remove_file(folder.path().join("record")).unwrap();
+        std::fs::create_dir(folder.path().join("record")).unwrap();
+        assert!(replace(&directory, "record", b"new").is_err());
     }
 }

@@ -56,9 +56,7 @@ pub enum ArchiveError {
 impl Classified for ArchiveError {
     fn class(&self) -> Class {
         match self {
-            ArchiveError::Tar(TarError::Read(error)) | ArchiveError::Copy(error) | ArchiveError::Reread(error) => {
-                crate::tree::class_of(error)
-            }
+            ArchiveError::Copy(error) | ArchiveError::Reread(error) => crate::tree::class_of(error),
             ArchiveError::Tar(_) | ArchiveError::Decompress(_) | ArchiveError::OtherBlob { .. } => Class::Corrupt,
             _ => Class::Invalid,
         }

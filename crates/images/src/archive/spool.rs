@@ -1,7 +1,6 @@
 //! An archive as it comes, decompressed if need be, becomes a copy on disk; where its files are is noted on the way, so
 //! that it is read once.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
 
@@ -15,6 +14,7 @@ use crate::limits::ZSTD_WINDOW_LOG_MAX;
 use crate::manifest::Compression;
 use crate::pipeline::sniff;
 use crate::tar::{Kind, Reader, TarError};
+use crate::tee::Tee;
 
 /// A copy of an archive, and where in it each file is.
 pub struct Archive {
@@ -43,34 +43,34 @@ pub fn spool(archive: impl BufRead, copy: File, limit: u64) -> Result<Archive, A
 }
 
 fn take_down(archive: impl BufRead, copy: &File, limit: u64) -> Result<Contents, ArchiveError> {
-    let position = Cell::new(0);
-    let mut copying = Copying { inner: archive, copy, limit, position: &position, copied: 0, failure: None };
-    let noted = note_files(Reader::new(&mut copying), &position);
+    let mut archive = Tee::new(archive, Copying { copy, limit, copied: 0, failure: None });
+    let noted = note_files(Reader::new(&mut archive));
+    let (mut rest, copying) = archive.into_parts();
     if let Some(failure) = copying.failure {
         return Err(failure);
     }
     let contents = noted?;
     // What comes after an archive's end is none of it, but belongs to its checksum.
-    io::copy(&mut copying.inner, &mut io::sink()).map_err(ArchiveError::Decompress)?;
+    io::copy(&mut rest, &mut io::sink()).map_err(ArchiveError::Decompress)?;
     Ok(contents)
 }
 
-/// Reads all entries. `position` is that of the reader's input.
-fn note_files(mut archive: Reader<impl BufRead>, position: &Cell<u64>) -> Result<Contents, ArchiveError> {
+/// Reads all entries.
+fn note_files<R: BufRead>(mut archive: Reader<&mut Tee<R, Copying<'_>>>) -> Result<Contents, ArchiveError> {
     let mut contents = Contents::default();
     loop {
         let entry = match archive.next() {
             Ok(Some(entry)) => entry,
             Ok(None) => return Ok(contents),
             // Before any entry: it is something else.
-            Err(TarError::Header(_) | TarError::Truncated) if position.get() <= crate::tar::BLOCK as u64 => {
+            Err(TarError::Header(_) | TarError::Truncated) if archive.input().passed() <= crate::tar::BLOCK as u64 => {
                 return Err(ArchiveError::NotTar);
             }
-            Err(error) => return Err(ArchiveError::Tar(error)),
+            Err(error) => return Err(unreadable(error)),
         };
         match &entry.kind {
             Kind::File { size, segments: None } => {
-                let offset = position.get();
+                let offset = archive.input().passed();
                 let digest = match stated_digest(&entry.path) {
                     Some(digest) => digest,
                     None => digest_of_data(&mut archive)?,
@@ -90,7 +90,7 @@ fn note_files(mut archive: Reader<impl BufRead>, position: &Cell<u64>) -> Result
 fn digest_of_data(archive: &mut Reader<impl BufRead>) -> Result<Digest, ArchiveError> {
     let mut sha256 = Sha256::new();
     loop {
-        let data = archive.data().map_err(ArchiveError::Tar)?;
+        let data = archive.data().map_err(unreadable)?;
         let count = data.len();
         if count == 0 {
             return Ok(Digest::from_sha256(sha256.finalize().into()));
@@ -100,58 +100,44 @@ fn digest_of_data(archive: &mut Reader<impl BufRead>) -> Result<Digest, ArchiveE
     }
 }
 
-/// Copies what is read through it.
-struct Copying<'a, R> {
-    inner: R,
+/// An archive that cannot be read on: what it comes through fails, or it is damaged itself.
+fn unreadable(error: TarError) -> ArchiveError {
+    match error {
+        TarError::Read(error) => ArchiveError::Decompress(error),
+        error => ArchiveError::Tar(error),
+    }
+}
+
+/// Copies what is written to it.
+struct Copying<'a> {
     copy: &'a File,
     limit: u64,
-    /// Bytes that were used up.
-    position: &'a Cell<u64>,
-    /// How much of the inner reader's buffer is copied already.
-    copied: usize,
-    /// Why reading fails, where the archive is not to blame.
+    copied: u64,
+    /// Why that fails: the archive is not to blame.
     failure: Option<ArchiveError>,
 }
 
-impl<R: BufRead> BufRead for Copying<'_, R> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        let available = match self.inner.fill_buf() {
-            Ok(available) => available,
-            Err(error) => {
-                let kind = error.kind();
-                self.failure = Some(ArchiveError::Decompress(error));
-                return Err(kind.into());
-            }
-        };
-        if self.copied == 0 && !available.is_empty() {
-            if self.position.get() + available.len() as u64 > self.limit {
-                self.failure = Some(ArchiveError::TooLarge { limit: self.limit });
-                return Err(io::ErrorKind::FileTooLarge.into());
-            }
-            let mut copy = self.copy;
-            if let Err(error) = copy.write_all(available) {
-                let kind = error.kind();
-                self.failure = Some(ArchiveError::Copy(error));
-                return Err(kind.into());
-            }
-            self.copied = available.len();
-        }
-        Ok(available)
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.inner.consume(count);
-        self.copied -= count;
-        self.position.set(self.position.get() + count as u64);
+impl Copying<'_> {
+    fn fail(&mut self, kind: io::ErrorKind, failure: ArchiveError) -> io::Result<usize> {
+        self.failure = Some(failure);
+        Err(kind.into())
     }
 }
 
-impl<R: BufRead> Read for Copying<'_, R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let count = available.len().min(into.len());
-        into[..count].copy_from_slice(&available[..count]);
-        self.consume(count);
-        Ok(count)
+impl Write for Copying<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.copied += bytes.len() as u64;
+        if self.copied > self.limit {
+            return self.fail(io::ErrorKind::FileTooLarge, ArchiveError::TooLarge { limit: self.limit });
+        }
+        let mut copy = self.copy;
+        match copy.write_all(bytes) {
+            Ok(()) => Ok(bytes.len()),
+            Err(error) => self.fail(error.kind(), ArchiveError::Copy(error)),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

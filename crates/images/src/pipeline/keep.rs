@@ -2,7 +2,7 @@
 //! the registry when a layer has to be unpacked again.
 
 use std::fs::File;
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,48 +46,19 @@ impl Drop for KeptBlob {
     }
 }
 
-/// Writes what is read through it to a blob's file.
-pub struct Keeping<R> {
-    inner: R,
-    blob: Option<KeptBlob>,
-    written: usize,
-}
+/// Where a blob goes while it streams by; none: nowhere.
+pub struct Keeping(pub Option<KeptBlob>);
 
-impl<R: BufRead> Keeping<R> {
-    pub fn new(inner: R, blob: Option<KeptBlob>) -> Self {
-        Keeping { inner, blob, written: 0 }
-    }
-
-    pub fn take_blob(&mut self) -> Option<KeptBlob> {
-        self.blob.take()
-    }
-}
-
-impl<R: BufRead> BufRead for Keeping<R> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        let available = self.inner.fill_buf()?;
-        if self.written == 0
-            && let Some(file) = self.blob.as_mut().and_then(|blob| blob.file.as_mut())
-        {
-            file.write_all(available).map_err(|error| io::Error::new(error.kind(), KeepError(error)))?;
-            self.written = available.len();
+impl Write for Keeping {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(file) = self.0.as_mut().and_then(|blob| blob.file.as_mut()) {
+            file.write_all(bytes).map_err(|error| io::Error::new(error.kind(), KeepError(error)))?;
         }
-        Ok(available)
+        Ok(bytes.len())
     }
 
-    fn consume(&mut self, count: usize) {
-        self.inner.consume(count);
-        self.written = self.written.saturating_sub(count);
-    }
-}
-
-impl<R: BufRead> Read for Keeping<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let count = available.len().min(into.len());
-        into[..count].copy_from_slice(&available[..count]);
-        self.consume(count);
-        Ok(count)
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

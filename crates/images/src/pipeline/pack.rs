@@ -91,7 +91,7 @@ mod tests {
                 let mut archive = Vec::new();
                 Pieces::new(input).read_to_end(&mut archive).map(|_| archive)
             });
-            let packed = pack(Digesting::new(Cursor::new(&content)), name, content.len() as u64, &output, u64::MAX);
+            let packed = pack(Digesting::of(Cursor::new(&content)), name, content.len() as u64, &output, u64::MAX);
             drop(output);
             assert!(packed.outcome.is_ok());
             let promised = super::super::verify::check_blob(&digest_of(&content), 300_000, &packed.blob.unwrap());
@@ -107,7 +107,7 @@ mod tests {
             assert_eq!(entries.len(), 1 + name.matches('/').count());
         }
         let (output, _input) = mpsc::channel(1);
-        let refused = pack(Digesting::new(Cursor::new(b"12345")), "a", 5, &output, 4);
+        let refused = pack(Digesting::of(Cursor::new(b"12345")), "a", 5, &output, 4);
         assert!(matches!(refused.outcome, Err(InflateError::TooLarge { limit: 4 })));
     }
 }

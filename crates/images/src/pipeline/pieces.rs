@@ -6,6 +6,8 @@ use std::io::{self, BufRead, Read};
 use bytes::{Buf, Bytes};
 use tokio::sync::mpsc::Receiver;
 
+use crate::tee::read_buffered;
+
 /// What a stage passes on.
 pub enum Piece {
     Data(Bytes),
@@ -44,10 +46,6 @@ impl BufRead for Pieces {
 
 impl Read for Pieces {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let count = available.len().min(into.len());
-        into[..count].copy_from_slice(&available[..count]);
-        self.consume(count);
-        Ok(count)
+        read_buffered(self, into)
     }
 }

@@ -21,6 +21,7 @@ use crate::manifest::{LayerContent, LayerDescriptor};
 use crate::progress::Board;
 use crate::source::{Blob, Origin};
 use crate::store::{DatabaseError, Workshop};
+use crate::tee::Tee;
 use crate::tree::{Grown, TreeError};
 
 /// A layer to be had.
@@ -164,17 +165,18 @@ fn begin(job: &LayerJob, workshop: &Arc<Workshop>, fetched: Pieces) -> io::Resul
     let (tell_unpacking, unpacking) = oneshot::channel();
     // A pull that was given up takes no answers; what they own cleans up after itself.
     thread::Builder::new().name("layer-inflate".into()).spawn(move || {
-        let mut kept = Keeping::new(fetched, blob);
-        let blob = Digesting::new(&mut kept);
+        let mut kept = Tee::new(fetched, Keeping(blob));
+        let blob = Digesting::of(&mut kept);
         let result = match &descriptor.content {
             LayerContent::File(name) => pack(blob, name, descriptor.size, &inflated_to, limit),
             LayerContent::Layer | LayerContent::Archive => inflate(blob, descriptor.format, &inflated_to, limit),
         };
         drop(inflated_to);
-        let _ = tell_inflating.send((result, kept.take_blob()));
+        let (_, Keeping(kept)) = kept.into_parts();
+        let _ = tell_inflating.send((result, kept));
     })?;
     thread::Builder::new().name("layer-unpack".into()).spawn(move || {
-        let result = unpack(Digesting::new(Pieces::new(inflated)), &staged, form, umask);
+        let result = unpack(Digesting::of(Pieces::new(inflated)), &staged, form, umask);
         let _ = tell_unpacking.send((staged, result));
     })?;
     Ok(Threads { inflating, unpacking })

@@ -30,7 +30,7 @@ fn inflated(blob: &[u8], format: LayerFormat, limit: u64) -> (Result<(), Inflate
         let mut archive = Vec::new();
         Pieces::new(input).read_to_end(&mut archive).ok().map(|_| archive)
     });
-    let result = inflate(Digesting::new(Cursor::new(blob)), format, &output, limit);
+    let result = inflate(Digesting::of(Cursor::new(blob)), format, &output, limit);
     drop(output);
     let whole = result.blob.is_some_and(|sum| check_blob(&digest_of(blob), blob.len() as u64, &sum).is_ok());
     (result.outcome, reader.join().unwrap(), whole)
@@ -111,12 +111,12 @@ fn a_sender_that_is_gone_is_not_the_end() {
     assert!(Pieces::new(input).read_to_end(&mut read).is_err());
     let (output, input) = mpsc::channel(1);
     drop(output);
-    assert!(Digesting::new(Pieces::new(input)).finish().is_err());
+    assert!(Digesting::of(Pieces::new(input)).finish().is_err());
 }
 
 #[test]
 fn only_the_promised_content_is_verified() {
-    let sum = Digesting::new(Cursor::new(b"content")).finish().unwrap();
+    let sum = Digesting::of(Cursor::new(b"content")).finish().unwrap();
     let digest = digest_of(b"content");
     assert!(check_blob(&digest, 7, &sum).is_ok());
     assert!(check_blob(&digest, 8, &sum).is_err());

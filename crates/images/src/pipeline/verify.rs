@@ -1,18 +1,17 @@
 //! Stages 2 and 4: hashes what streams by, and compares at the end.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Write};
 
 use cradle_domain::{Class, Classified, Digest};
 use sha2::{Digest as _, Sha256};
 
+use crate::tee::Tee;
+
 /// Hashes and counts all that is read through it.
-pub struct Digesting<R> {
-    inner: R,
-    sha256: Sha256,
-    length: u64,
-    /// How much of the inner reader's buffer is hashed already.
-    hashed: usize,
-}
+pub type Digesting<R> = Tee<R, Hashing>;
+
+/// Hashes what is written to it.
+pub struct Hashing(Sha256);
 
 /// The digest and length of a stream that was read to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,46 +21,27 @@ pub struct Sum {
 }
 
 impl<R: BufRead> Digesting<R> {
-    pub fn new(inner: R) -> Self {
-        Digesting { inner, sha256: Sha256::new(), length: 0, hashed: 0 }
+    pub fn of(inner: R) -> Self {
+        Tee::new(inner, Hashing(Sha256::new()))
     }
 
     /// Reads on to the end of the stream.
     pub fn finish(mut self) -> io::Result<Sum> {
-        loop {
-            let count = self.fill_buf()?.len();
-            if count == 0 {
-                return Ok(Sum { digest: Digest::from_sha256(self.sha256.finalize().into()), length: self.length });
-            }
-            self.consume(count);
-        }
+        self.drain()?;
+        let length = self.passed();
+        let (_, Hashing(sha256)) = self.into_parts();
+        Ok(Sum { digest: Digest::from_sha256(sha256.finalize().into()), length })
     }
 }
 
-impl<R: BufRead> BufRead for Digesting<R> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        let available = self.inner.fill_buf()?;
-        if self.hashed == 0 {
-            self.sha256.update(available);
-            self.length += available.len() as u64;
-            self.hashed = available.len();
-        }
-        Ok(available)
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
     }
 
-    fn consume(&mut self, count: usize) {
-        self.inner.consume(count);
-        self.hashed -= count;
-    }
-}
-
-impl<R: BufRead> Read for Digesting<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let count = available.len().min(into.len());
-        into[..count].copy_from_slice(&available[..count]);
-        self.consume(count);
-        Ok(count)
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -218,10 +218,11 @@ impl Catalogue {
             let state = self.state();
             let names = state.references.iter().filter(|(_, reference)| reference.image == *id);
             let references: Vec<String> = names.map(|(name, _)| name.clone()).collect();
-            let documents = state.images.get(id).map(|known| known.record.documents.clone()).unwrap_or_default();
-            if documents.is_empty() && references.is_empty() {
+            let known = state.images.get(id);
+            if known.is_none() && references.is_empty() {
                 return Ok(());
             }
+            let documents = known.map(|known| known.record.documents.clone()).unwrap_or_default();
             OldImage { id: id.clone(), references, documents }
         };
         self.database.remove_image(&old)?;

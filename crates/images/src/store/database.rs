@@ -234,9 +234,12 @@ impl Database {
         for entry in transaction.open_table(IMAGES)?.iter()? {
             let (key, value) = entry?;
             let config = documents.get(key.value())?.map(|config| config.value().to_vec());
-            let record = decode("image", key.value(), value.value());
-            if let (Some(id), Some(record), Some(config)) = (decode_digest(key.value()), record, config) {
-                contents.images.push((id, record, config));
+            let Some(id) = decode_digest(key.value()) else { continue };
+            let record = whole("image", key.value(), ImageRecord::read(&id, value.value()));
+            match (record, config) {
+                (Some(record), Some(config)) => contents.images.push((id, record, config)),
+                (Some(_), None) => tracing::error!(image = %id, "an image's configuration is missing; left out"),
+                (None, _) => {}
             }
         }
         for entry in transaction.open_table(REFERENCES)?.iter()? {
@@ -286,8 +289,12 @@ fn encode(record: &impl Serialize) -> Result<Vec<u8>, DatabaseError> {
 }
 
 fn decode<T: DeserializeOwned>(kind: &str, key: &str, value: &[u8]) -> Option<T> {
-    serde_json::from_slice(value)
-        .inspect_err(|error| tracing::error!(kind, key, %error, "a record of the image database is damaged; left out"))
+    whole(kind, key, serde_json::from_slice(value))
+}
+
+/// A record, if it could be read.
+fn whole<T>(kind: &str, key: &str, read: Result<T, serde_json::Error>) -> Option<T> {
+    read.inspect_err(|error| tracing::error!(kind, key, %error, "a record of the image database is damaged; left out"))
         .ok()
 }
 

@@ -30,6 +30,33 @@ impl Classified for ExplainError {
     }
 }
 
+/// An image of which it cannot be told what it is made of.
+#[derive(Debug, thiserror::Error)]
+pub enum DescribeError {
+    #[error("cannot tell what the image {image} is made of")]
+    Record { image: Digest, source: DatabaseError },
+    #[error("cannot tell what the image {image} is made of: its manifest is missing in the image database")]
+    NoManifest { image: Digest },
+}
+
+impl Classified for DescribeError {
+    fn class(&self) -> Class {
+        match self {
+            DescribeError::Record { source, .. } => source.class(),
+            DescribeError::NoManifest { .. } => Class::Corrupt,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            DescribeError::Record { source, .. } => source.hint(),
+            DescribeError::NoManifest { .. } => {
+                Some("containers run from it all the same; to mend it, remove the image and pull it again".into())
+            }
+        }
+    }
+}
+
 /// The manifest that led to an image, as it came.
 pub struct KnownManifest {
     pub record: ImageRecord,
@@ -49,13 +76,15 @@ impl Inner {
         explained.map_err(|source| ExplainError { reference: reference.clone(), source })
     }
 
-    pub(super) fn describe(&self, name: &str) -> Result<Option<ImageDetails>, DatabaseError> {
+    pub(super) fn describe(&self, name: &str) -> Result<Option<ImageDetails>, DescribeError> {
         let snapshot = self.catalogue.snapshot();
         let Some(image) = snapshot.find(name) else { return Ok(None) };
         let id = &image.view.id;
-        let Some(known) = self.manifest_of(id)? else { return Ok(None) };
+        let record = |source| DescribeError::Record { image: id.clone(), source };
+        let known = self.manifest_of(id).map_err(record)?;
+        let known = known.ok_or_else(|| DescribeError::NoManifest { image: id.clone() })?;
         let config = match known.manifest.kind {
-            ImageKind::Image => self.catalogue.document(id)?.unwrap_or_default(),
+            ImageKind::Image => self.catalogue.document(id).map_err(record)?.unwrap_or_default(),
             ImageKind::Artifact => b"{}".to_vec(),
         };
         let layers = known.record.layers.iter().zip(&known.manifest.layers).map(|(layer, descriptor)| LayerDetails {

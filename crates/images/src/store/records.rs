@@ -1,12 +1,12 @@
 //! What the database holds, as JSON: readable by people, and open to new fields. A change of what a field means raises
-//! [`FORMAT`].
+//! [`FORMAT`]. Records of every form that there was are read for ever; `tests/v1` keeps a store of each.
 
 use std::io;
 use std::os::fd::AsFd;
 
 use cradle_domain::{Digest, Timestamp};
 use rustix::fs::fstat;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::manifest::ImageKind;
 use crate::tree::{LayerForm, RootDirectory};
@@ -57,10 +57,36 @@ pub struct ImageRecord {
     #[serde(default)]
     pub kind: ImageKind,
     /// The documents that led to it and are kept with it: indexes, its manifest and, last, its configuration, which an
-    /// artifact does not have.
+    /// artifact does not have. Records that were first written named the manifest alone.
+    #[serde(default, alias = "manifest", deserialize_with = "one_or_many")]
     pub documents: Vec<Digest>,
     /// The base first.
     pub layers: Vec<ImageLayer>,
+}
+
+impl ImageRecord {
+    /// A record as it was written under `id`, whatever form it had.
+    pub fn read(id: &Digest, bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        let mut record: ImageRecord = serde_json::from_slice(bytes)?;
+        // Beside the manifest alone, its configuration was kept all the same.
+        if record.kind == ImageKind::Image && !record.documents.contains(id) {
+            record.documents.push(id.clone());
+        }
+        Ok(record)
+    }
+}
+
+fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Digest>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(Digest),
+        Many(Vec<Digest>),
+    }
+    Ok(match OneOrMany::deserialize(from)? {
+        OneOrMany::One(digest) => vec![digest],
+        OneOrMany::Many(digests) => digests,
+    })
 }
 
 /// A layer of an image.

@@ -46,6 +46,11 @@ impl<R: BufRead> Reader<R> {
         Reader { input, data_left: 0, padding: 0 }
     }
 
+    /// Where the archive comes from, read as far as the last entry's header or the data that was consumed.
+    pub fn input(&self) -> &R {
+        &self.input
+    }
+
     /// The next entry, or none at the archive's end.
     pub fn next(&mut self) -> Result<Option<Entry>, TarError> {
         self.skip_rest()?;

@@ -28,11 +28,11 @@ fn sent(archive: &[u8]) -> Box<dyn ByteStream> {
 }
 
 impl World {
-    async fn load(&self, archive: &[u8]) -> Result<Vec<LoadedImage>, Failure> {
+    pub async fn load(&self, archive: &[u8]) -> Result<Vec<LoadedImage>, Failure> {
         self.store().load(sent(archive)).await
     }
 
-    async fn save(&self, names: &[&str]) -> Result<Vec<u8>, Failure> {
+    pub async fn save(&self, names: &[&str]) -> Result<Vec<u8>, Failure> {
         let mut stream = self.store().save(names.iter().map(|name| (*name).to_owned()).collect()).await?;
         let mut archive = Vec::new();
         while let Some(piece) = stream.next().await? {
@@ -58,7 +58,7 @@ fn docker_archive(image: &TestImage, tags: &[&str]) -> Vec<u8> {
     Archive::of(entries)
 }
 
-fn layout_archive(image: &TestImage, name: &str) -> Vec<u8> {
+pub fn layout_archive(image: &TestImage, name: &str) -> Vec<u8> {
     let blob = |content: &[u8]| Made::file(&format!("blobs/sha256/{}", digest_of(content).hex()), content);
     let manifest = image.manifest.to_string();
     let entry = json!({

@@ -8,6 +8,7 @@ mod crash;
 mod durability;
 mod hostile;
 mod pulls;
+mod versions;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
