@@ -9,7 +9,7 @@ pub mod fuzz;
 mod nearest;
 mod value;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,6 +38,7 @@ pub struct Config {
     pub images: Images,
     pub network: Network,
     pub streaming: Streaming,
+    pub metrics: Metrics,
     pub cgroup: Cgroup,
 }
 
@@ -83,6 +84,11 @@ pub struct Streaming {
     pub idle_timeout: Duration,
     pub stream_creation_timeout: Duration,
     pub handshake_timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metrics {
+    pub address: Option<SocketAddr>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -168,6 +174,11 @@ pub const KEYS: &[Key] = &[
         streaming.handshake_timeout,
         "A client must have sent its request after so long, and before that its part of TLS's handshake"
     ),
+    key!(
+        "metrics.address",
+        metrics.address,
+        "Address and port on which GET /metrics tells Prometheus how the node fares; empty: none"
+    ),
     key!("cgroup.root", cgroup.root, "Control group of pods whose request names none"),
 ];
 
@@ -229,6 +240,7 @@ impl Default for Config {
                 stream_creation_timeout: cradle_streaming::limits::STREAM_CREATION_TIMEOUT,
                 handshake_timeout: cradle_streaming::limits::HANDSHAKE_TIMEOUT,
             },
+            metrics: Metrics { address: None },
             cgroup: Cgroup { root: CgroupPath::cradle() },
         }
     }

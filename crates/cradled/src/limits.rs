@@ -29,6 +29,12 @@ pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Pause after a failed accept (out of descriptors), lest the loop spin.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// Who asks for metrics at once; others wait. And from a connection until its request is answered.
+pub const METRICS_CONNECTIONS_MAX: usize = 16;
+pub const METRICS_REQUEST: Duration = Duration::from_secs(5);
+/// Bytes of such a request; hyper wants at least 8 KiB.
+pub const METRICS_REQUEST_MAX_BYTES: usize = 8 * 1024;
+
 /// After SIGTERM: how long requests in flight may go on, then how long the network may take to clear up behind the last
 /// pod, then how long work that cannot be dropped may. Together they stay below the 5 s that the daemon promises.
 pub const DRAIN_REQUESTS: Duration = Duration::from_secs(3);

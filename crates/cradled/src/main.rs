@@ -10,6 +10,7 @@ mod folder;
 mod limits;
 mod listen;
 mod logging;
+mod metrics;
 mod notify;
 mod reload;
 mod serve;
@@ -80,9 +81,12 @@ fn run(arguments: &Arguments, mut config: Config) -> Result<(), Failure> {
         let _context = runtime.enter();
         Signals::listen().map_err(cannot("listen for signals"))?
     };
-    let Wired { edge, streaming, bridge } = runtime.block_on(wiring::wire(&config, runtime.handle().clone()))?;
+    let Wired { edge, streaming, metrics, bridge } = runtime.block_on(wiring::wire(&config, runtime.handle().clone()))?;
     let (stop, stopped) = watch::channel(false);
     let streaming = runtime.spawn(streaming.serve(stopped.clone()));
+    if let Some(metrics) = metrics {
+        runtime.spawn(metrics.serve(stopped.clone()));
+    }
     let (ended, serving) = oneshot::channel();
     let server = serve_on_own_thread(listener, edge, stopped, ended).map_err(cannot("serve the socket"))?;
     info!(version = env!("CARGO_PKG_VERSION"), socket = %socket.display(), "ready");

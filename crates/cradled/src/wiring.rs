@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 use tracing::warn;
 
 use crate::config::Config;
+use crate::metrics::Server as Metrics;
 
 /// The group of the shims, below that of the pods without a parent: out of the daemon's group, so that restarting the
 /// service takes no pod along, and in none of a pod's.
@@ -28,6 +29,8 @@ pub struct Wired {
     pub edge: Edge,
     /// Serves the URLs that `edge` gives out.
     pub streaming: Server,
+    /// Where the configuration wants it.
+    pub metrics: Option<Metrics>,
     /// To be closed at the end.
     pub bridge: Bridge,
 }
@@ -86,8 +89,12 @@ pub async fn wire(config: &Config, work: Handle) -> Result<Wired, Failure> {
     };
     let engine = Engine::start(ports, settings).await?;
     let (server, urls) = Server::bind(streaming_config(config), engine.clone()).await?;
+    let metrics = match config.metrics.address {
+        Some(address) => Some(Metrics::bind(address, engine.clone(), images.clone()).await?),
+        None => None,
+    };
     let edge = Edge { engine, images, streaming: urls, work, facts: Arc::new(facts) };
-    Ok(Wired { edge, streaming: server, bridge })
+    Ok(Wired { edge, streaming: server, metrics, bridge })
 }
 
 fn store_config(config: &Config) -> StoreConfig {

@@ -79,6 +79,10 @@ fn an_error_names_file_line_key_and_what_is_wrong() {
             "[streaming]\naddress = \"localhost\"",
             "/etc/c.toml:2: streaming.address: \"localhost\" must be an IP address",
         ),
+        (
+            "[metrics]\naddress = \"localhost:1338\"",
+            "/etc/c.toml:2: metrics.address: \"localhost:1338\" must be an IP address and a port, as \"127.0.0.1:1338\"",
+        ),
         ("[log]\nformat = \"xml\"", "/etc/c.toml:2: log.format: \"xml\" must be \"text\" or \"json\""),
         (
             "[cgroup]\nroot = \"/a/../b\"",
@@ -115,6 +119,8 @@ fn every_key_is_a_flag_that_counts_more_than_the_file() {
     assert_eq!(flag("network.subnets", "10.1.0.0/16, 10.2.0.0/16").unwrap().network.subnets.len(), 2);
     assert_eq!(flag("images.parallel_layers", "9").unwrap().images.parallel_layers, Bounded(9));
     assert!(!flag("network.masquerade", "false").unwrap().network.masquerade);
+    assert_eq!(flag("metrics.address", "[::1]:1338").unwrap().metrics.address, "[::1]:1338".parse().ok());
+    assert_eq!(flag("metrics.address", "").unwrap().metrics.address, None);
     assert_eq!(flag("root", "x"), Err("flag --root: \"x\" must be an absolute path".to_owned()));
     assert_eq!(
         flag("images.keep_blobs", "yes"),

@@ -1,7 +1,7 @@
 //! Values: what the file and the flags can hold, and the types that they become.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 use tracing_subscriber::filter::Targets;
@@ -136,6 +136,24 @@ impl Setting for IpAddr {
 
     fn to_value(&self) -> Value {
         Value::Text(self.to_string())
+    }
+}
+
+/// Empty is none.
+impl Setting for Option<SocketAddr> {
+    const PLACEHOLDER: &'static str = "ADDRESS:PORT";
+
+    fn from_value(value: Value) -> Result<Self, String> {
+        let text = text(value)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let parsed = text.parse();
+        parsed.map(Some).map_err(|_| format!("{text:?} must be an IP address and a port, as \"127.0.0.1:1338\""))
+    }
+
+    fn to_value(&self) -> Value {
+        Value::Text(self.map_or(String::new(), |address| address.to_string()))
     }
 }
 

@@ -1,10 +1,12 @@
 //! The port to the image store.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use cradle_domain::{ContainerId, Digest, Reference, Timestamp};
+use cradle_domain::{Class, ContainerId, Digest, Reference, Timestamp};
 use serde::Serialize;
 
 use super::Act;
@@ -95,16 +97,54 @@ pub struct ImagesStatus {
 }
 
 /// What pulls have done. Askers of the same image at the same time are one pull.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PullCounters {
     pub under_way: u64,
     pub done: u64,
-    pub failed: u64,
+    /// By the class of what went wrong.
+    pub failed: HashMap<Class, u64>,
     /// Their last asker left.
     pub given_up: u64,
     /// Of configurations and layers, as they came from registries.
     pub fetched_bytes: u64,
+    /// Layers of images that were pulled or loaded, and were not here yet; and those that were.
+    pub layers_fetched: u64,
+    pub layers_present: u64,
+    /// What those that are done took.
+    #[serde(skip)]
+    pub durations: Durations,
+}
+
+/// How many acts took how long.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Durations {
+    /// Those of at most each of [`Durations::BOUNDS`] and more than the one before; at last those of more than all.
+    pub counts: [u64; Durations::BOUNDS.len() + 1],
+    pub sum: Duration,
+}
+
+impl Durations {
+    pub const BOUNDS: [Duration; 12] = [
+        Duration::from_millis(100),
+        Duration::from_millis(250),
+        Duration::from_millis(500),
+        Duration::from_secs(1),
+        Duration::from_millis(2500),
+        Duration::from_secs(5),
+        Duration::from_secs(10),
+        Duration::from_secs(25),
+        Duration::from_secs(50),
+        Duration::from_secs(100),
+        Duration::from_secs(250),
+        Duration::from_secs(500),
+    ];
+
+    pub fn add(&mut self, took: Duration) {
+        let at = Durations::BOUNDS.iter().position(|bound| took <= *bound).unwrap_or(Durations::BOUNDS.len());
+        self.counts[at] += 1;
+        self.sum = self.sum.saturating_add(took);
+    }
 }
 
 /// Bytes in pieces, as they come or are wanted.

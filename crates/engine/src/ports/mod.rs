@@ -13,7 +13,7 @@ use std::sync::Arc;
 use cradle_domain::Failure;
 
 pub use images::{
-    ByteStream, Credentials, FilesystemUsage, ImageDetails, ImageUsage, Images, ImagesStatus, LayerDetails,
+    ByteStream, Credentials, Durations, FilesystemUsage, ImageDetails, ImageUsage, Images, ImagesStatus, LayerDetails,
     LayerProgress, LayerState, LoadedImage, ProgressSink, PullCounters, PullRequest, RootFilesystem,
 };
 pub use network::{Attachment, NetworkAttachment, PodNetwork};

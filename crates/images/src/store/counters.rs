@@ -1,44 +1,47 @@
 //! What pulls have done since the store was opened, for those who watch the daemon.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
-use cradle_domain::Digest;
+use cradle_domain::{Classified, Digest};
 use cradle_engine::ports::PullCounters;
 
+use super::obtain::Obtained;
 use crate::source::{Answer, Blob, Origin, Resolved, Served};
 
 /// Counters that only go up, but for the pulls under way.
 #[derive(Default)]
 pub struct Counters {
-    under_way: AtomicU64,
-    done: AtomicU64,
-    failed: AtomicU64,
-    given_up: AtomicU64,
+    pulls: Mutex<PullCounters>,
+    /// Apart, since each piece counts.
     fetched_bytes: AtomicU64,
 }
 
 /// One pull under way. Dropped before its end it was given up.
 pub struct Counting<'a> {
     counters: &'a Counters,
+    begun: Instant,
     ended: bool,
 }
 
 impl Counters {
     pub fn begin(&self) -> Counting<'_> {
-        self.under_way.fetch_add(1, Ordering::Relaxed);
-        Counting { counters: self, ended: false }
+        self.pulls().under_way += 1;
+        Counting { counters: self, begun: Instant::now(), ended: false }
     }
 
     pub fn read(&self) -> PullCounters {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        PullCounters {
-            under_way: read(&self.under_way),
-            done: read(&self.done),
-            failed: read(&self.failed),
-            given_up: read(&self.given_up),
-            fetched_bytes: read(&self.fetched_bytes),
+        PullCounters { fetched_bytes: self.fetched_bytes.load(Ordering::Relaxed), ..self.pulls().clone() }
+    }
+
+    /// A layer of an image that is taken in.
+    pub fn add_layer(&self, obtained: &Obtained) {
+        let mut pulls = self.pulls();
+        match obtained {
+            Obtained::Present(_) => pulls.layers_present += 1,
+            Obtained::Ready(_) | Obtained::Dependent(_) => pulls.layers_fetched += 1,
         }
     }
 
@@ -47,21 +50,32 @@ impl Counters {
         let origin = Arc::new(Counted { inner: resolved.origin, counters: Arc::clone(self) });
         Resolved { origin, ..resolved }
     }
+
+    fn pulls(&self) -> MutexGuard<'_, PullCounters> {
+        self.pulls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Counting<'_> {
-    pub fn end<T, E>(mut self, outcome: &Result<T, E>) {
+    pub fn end<T, E: Classified>(mut self, outcome: &Result<T, E>) {
         self.ended = true;
-        let counter = if outcome.is_ok() { &self.counters.done } else { &self.counters.failed };
-        counter.fetch_add(1, Ordering::Relaxed);
+        let mut pulls = self.counters.pulls();
+        match outcome {
+            Ok(_) => {
+                pulls.done += 1;
+                pulls.durations.add(self.begun.elapsed());
+            }
+            Err(error) => *pulls.failed.entry(error.class()).or_default() += 1,
+        }
     }
 }
 
 impl Drop for Counting<'_> {
     fn drop(&mut self) {
-        self.counters.under_way.fetch_sub(1, Ordering::Relaxed);
+        let mut pulls = self.counters.pulls();
+        pulls.under_way -= 1;
         if !self.ended {
-            self.counters.given_up.fetch_add(1, Ordering::Relaxed);
+            pulls.given_up += 1;
         }
     }
 }

@@ -245,6 +245,7 @@ impl Intake {
             // An error drops the set, which ends this pull's interest in the other layers.
             let (at, outcome) = joined.map_err(|_panicked| IntakeProblem::Lost(Lost))?;
             let obtained = outcome?;
+            self.store.counters.add_layer(&obtained);
             if matches!(obtained, Obtained::Ready(_)) {
                 self.tell(plan, at, LayerState::Done, plan.manifest.layers[at].size);
             }

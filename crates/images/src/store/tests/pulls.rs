@@ -351,8 +351,15 @@ async fn pulls_are_counted_by_how_they_end() {
     world.pull("nosuch:v1").await.unwrap_err();
     let counters = world.store().status().pulls;
     let bytes = image.layers.iter().map(|layer| layer.blob.len()).sum::<usize>() + image.config.to_string().len();
-    assert_eq!((counters.under_way, counters.done, counters.failed), (0, 1, 1));
+    assert_eq!((counters.under_way, counters.done), (0, 1));
+    assert_eq!(counters.failed, [(Class::NotFound, 1)].into());
+    assert_eq!((counters.layers_fetched, counters.layers_present), (2, 0));
+    assert_eq!(counters.durations.counts.iter().sum::<u64>(), 1);
     assert_eq!((counters.given_up, counters.fetched_bytes), (0, bytes as u64));
+    image_with(&["a", "x"]).push(&world.registry, "app", "v3");
+    world.pull("app:v3").await.unwrap();
+    let counters = world.store().status().pulls;
+    assert_eq!((counters.layers_fetched, counters.layers_present), (3, 1));
     let other = image_with(&["c", "d"]);
     other.push(&world.registry, "app", "v2");
     world.give_up_after_one_layer(&other, "app:v2").await;
