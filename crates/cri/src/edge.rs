@@ -74,9 +74,10 @@ impl Edge {
 /// A panic ends one request, never the daemon.
 fn joined<T>(outcome: Result<Result<T, Failure>, tokio::task::JoinError>) -> Result<T, Failure> {
     outcome.unwrap_or_else(|error| {
-        let what = if error.is_panic() { "the request ran into a defect of cradle" } else { "the daemon is stopping" };
-        let class = if error.is_panic() { Class::Bug } else { Class::Unavailable };
-        Err(Failure::new(class, what))
+        Err(match error.is_panic() {
+            true => Failure::new(Class::Bug, format!("the request ran into a defect of cradle: {error}")),
+            false => Failure::new(Class::Unavailable, "the daemon is stopping"),
+        })
     })
 }
 

@@ -14,6 +14,7 @@ use cradle_domain::lifecycle::container::{ContainerRequest, ContainerState};
 use cradle_domain::lifecycle::pod::{PodRequest, PodState};
 use cradle_domain::{Class, ContainerId, Failure, PodId};
 use cradle_executor::plan::Facts;
+use tokio::task::JoinError;
 
 use crate::act;
 use crate::act::attach::{AttachEnds, AttachStreams, Attachment};
@@ -379,7 +380,15 @@ impl Named for ContainerId {
 pub(crate) async fn detached<T: Send + 'static>(
     act: impl Future<Output = Result<T, Failure>> + Send + 'static,
 ) -> Result<T, Failure> {
-    request::spawn(act).await.unwrap_or_else(|error| {
-        Err(Failure::new(Class::Bug, format!("the work on this request ended by a panic: {error}")))
+    joined(request::spawn(act).await)
+}
+
+/// What came of a task. A panic in it is an answer like any other: nobody who waits is left alone.
+pub(crate) fn joined<T>(outcome: Result<Result<T, Failure>, JoinError>) -> Result<T, Failure> {
+    outcome.unwrap_or_else(|error| {
+        Err(match error.is_panic() {
+            true => Failure::new(Class::Bug, format!("the work on this request ran into a defect: {error}")),
+            false => Failure::new(Class::Unavailable, "the daemon is stopping"),
+        })
     })
 }

@@ -6,8 +6,12 @@ use std::time::Duration;
 pub const SHIM_ANSWER: Duration = Duration::from_secs(10);
 /// Answer to a request that starts a process: mounts may be slow, a hung one must not hold the caller for ever.
 pub const SHIM_START: Duration = Duration::from_secs(60);
-/// Answer to `Shutdown`: everything in the pod is killed and reaped.
-pub const SHIM_SHUTDOWN: Duration = Duration::from_secs(15);
+/// Answer to `Shutdown`: everything in the pod is killed and reaped. The shim gives up before.
+pub const SHIM_SHUTDOWN: Duration = Duration::from_secs(10);
+/// From a shim's answer to `Shutdown` until its process has ended by itself.
+pub const SHIM_END: Duration = Duration::from_secs(1);
+/// From the kill of a shim until its process has ended.
+pub const SHIM_KILL: Duration = Duration::from_secs(10);
 /// From a new shim's start to its first answer.
 pub const SHIM_LAUNCH: Duration = Duration::from_secs(10);
 /// From the daemon's start until reads are served although some shims have not answered.

@@ -81,6 +81,8 @@ pub(crate) struct Pod {
     next_exec: AtomicU64,
     /// The shim's end is wanted: it is no failure.
     ending: AtomicBool,
+    /// Whether there is a shim of an earlier life could not be found out.
+    shim_unknown: AtomicBool,
     /// Whether the shim is known to be gone and all that it told has been dealt with.
     shim_gone: watch::Sender<bool>,
 }
@@ -126,6 +128,7 @@ impl Pod {
             execs: Mutex::default(),
             next_exec: AtomicU64::new(1),
             ending: AtomicBool::new(false),
+            shim_unknown: AtomicBool::new(false),
             shim_gone: watch::Sender::new(true),
         })
     }
@@ -224,6 +227,15 @@ impl Pod {
 
     pub fn is_ending(&self) -> bool {
         self.ending.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of whether there may be a shim that nobody has reached.
+    pub fn set_shim_unknown(&self, unknown: bool) {
+        self.shim_unknown.store(unknown, Ordering::Relaxed);
+    }
+
+    pub fn is_shim_unknown(&self) -> bool {
+        self.shim_unknown.load(Ordering::Relaxed)
     }
 
     /// Waits until the shim is gone and all that it told has been dealt with.

@@ -74,9 +74,10 @@ pub enum DecodeError {
 pub enum ReceiveMessageError {
     #[error("receiving a message")]
     Receive(#[source] ReceiveError),
-    /// Its descriptors are lost, so it cannot be served; where it is a request, it can be refused by its number.
+    /// Its descriptors are lost, so it cannot be served; a request can be refused by its number, and who waits for a reply
+    /// can be told.
     #[error("descriptors of a message were lost")]
-    DescriptorsLost { request: Option<u64>, source: ReceiveError },
+    DescriptorsLost { request: Option<u64>, reply: Option<u64>, source: ReceiveError },
     #[error("decoding a message")]
     Decode(#[source] DecodeError),
 }
@@ -124,8 +125,8 @@ pub fn send(socket: impl AsFd, encoded: &Encoded) -> io::Result<()> {
 pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<Message, ReceiveMessageError> {
     let received = match seqpacket::receive(socket, buffer) {
         Err(source @ ReceiveError::DescriptorsLost { length }) => {
-            let request = sequence_of_request(&buffer[..length]);
-            return Err(ReceiveMessageError::DescriptorsLost { request, source });
+            let (request, reply) = sequence(&buffer[..length]);
+            return Err(ReceiveMessageError::DescriptorsLost { request, reply, source });
         }
         received => received.map_err(ReceiveMessageError::Receive)?,
     };
@@ -155,16 +156,17 @@ fn decode_frame(bytes: &[u8]) -> Result<Frame, DecodeError> {
     match postcard::take_from_bytes::<Frame>(bytes) {
         Ok((frame, [])) => Ok(frame),
         Ok((_, rest)) => Err(DecodeError::TrailingBytes { count: rest.len() }),
-        Err(error) => match sequence_of_request(bytes) {
-            Some(sequence) => Err(DecodeError::UnknownRequest { sequence }),
-            None => Err(DecodeError::Garbled(error)),
+        Err(error) => match sequence(bytes) {
+            (Some(sequence), _) => Err(DecodeError::UnknownRequest { sequence }),
+            (None, _) => Err(DecodeError::Garbled(error)),
         },
     }
 }
 
-/// The number of a request whose body cannot be read: its head is that of every version.
-fn sequence_of_request(bytes: &[u8]) -> Option<u64> {
-    /// [`Frame`] with a request of which only the head is read.
+/// The number of a request, or of the one that is replied to, where the body cannot be read: its head is that of every
+/// version.
+fn sequence(bytes: &[u8]) -> (Option<u64>, Option<u64>) {
+    /// [`Frame`] of which only the head is read.
     #[derive(Deserialize)]
     enum Head {
         Request {
@@ -172,9 +174,15 @@ fn sequence_of_request(bytes: &[u8]) -> Option<u64> {
             #[serde(rename = "request_id")]
             _request_id: String,
         },
+        Reply {
+            sequence: u64,
+        },
     }
-    let (Head::Request { sequence, .. }, _) = postcard::take_from_bytes::<Head>(bytes).ok()?;
-    Some(sequence)
+    match postcard::take_from_bytes::<Head>(bytes) {
+        Ok((Head::Request { sequence, .. }, _)) => (Some(sequence), None),
+        Ok((Head::Reply { sequence }, _)) => (None, Some(sequence)),
+        Err(_) => (None, None),
+    }
 }
 
 #[cfg(test)]

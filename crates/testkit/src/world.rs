@@ -36,8 +36,32 @@ pub(crate) struct State {
     pub leases: BTreeMap<PodId, IpAddr>,
     pub images: Vec<Arc<ImageView>>,
     pub shims: BTreeMap<PodId, shims::FakeShim>,
-    /// Acts that fail as often as their number says, by name.
-    pub failures: BTreeMap<&'static str, u32>,
+    /// Acts that fail, by name.
+    pub failures: BTreeMap<&'static str, Failures>,
+    /// The act that panics once, by name.
+    pub panic: Option<&'static str>,
+    /// The act before which all shims die once, by name.
+    pub deadly: Option<&'static str>,
+}
+
+/// How often an act fails, after it has been done how often.
+pub(crate) struct Failures {
+    after: u32,
+    times: u32,
+}
+
+impl State {
+    /// Whether the act fails this time.
+    fn fails(&mut self, name: &str) -> bool {
+        let Some(failures) = self.failures.get_mut(name) else { return false };
+        if failures.after > 0 {
+            failures.after -= 1;
+            return false;
+        }
+        let fails = failures.times > 0;
+        failures.times = failures.times.saturating_sub(1);
+        fails
+    }
 }
 
 /// What there is of pods and containers, apart from what the engine says.
@@ -76,12 +100,37 @@ impl World {
 
     /// Makes the act `name` fail `times` times.
     pub fn fail(&self, name: &'static str, times: u32) {
-        self.state().failures.insert(name, times);
+        self.state().failures.insert(name, Failures { after: 0, times });
+    }
+
+    /// Makes the act `name` fail once, when it has been done so many times.
+    pub fn fail_after(&self, name: &'static str, done: u32) {
+        self.state().failures.insert(name, Failures { after: done, times: 1 });
+    }
+
+    /// Kills the shims that there are before the act `name`.
+    pub fn kill_shims_before(&self, name: &'static str) {
+        self.state().deadly = Some(name);
+    }
+
+    /// Makes the act `name` panic once, as a defect would.
+    pub fn panic(&self, name: &'static str) {
+        self.state().panic = Some(name);
+    }
+
+    /// Whether the act that shall panic has done so.
+    pub fn has_panicked(&self) -> bool {
+        self.state().panic.is_none()
     }
 
     /// Kills a pod's shim, and its containers with it.
     pub fn kill_shim(&self, pod: &PodId) {
-        self.state().shims.remove(pod);
+        self.state().end_shim(pod);
+    }
+
+    /// Makes a pod's shim answer nobody until it is killed.
+    pub fn silence_shim(&self, pod: &PodId) {
+        self.state().shims.entry(pod.clone()).and_modify(shims::FakeShim::silence);
     }
 
     /// Lets a container's first process end.
@@ -162,14 +211,18 @@ impl Life {
         effect: impl FnOnce(&mut State) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         self.point().await;
+        let panics = self.world.state().panic.take_if(|panic| *panic == name).is_some();
+        assert!(!panics, "{name} panics as the test wants");
         let result = {
             let mut state = self.world.state();
-            match state.failures.get_mut(name) {
-                Some(times) if *times > 0 => {
-                    *times -= 1;
-                    Err(Failure::new(cradle_domain::Class::Unavailable, format!("{name} fails as the test wants")))
-                }
-                _ => effect(&mut state),
+            if !state.shims.is_empty() && state.deadly.take_if(|deadly| *deadly == name).is_some() {
+                let all: Vec<_> = state.shims.keys().cloned().collect();
+                all.iter().for_each(|pod| state.end_shim(pod));
+            }
+            if state.fails(name) {
+                Err(Failure::new(cradle_domain::Class::Unavailable, format!("{name} fails as the test wants")))
+            } else {
+                effect(&mut state)
             }
         };
         self.point().await;

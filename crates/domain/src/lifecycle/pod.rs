@@ -2,9 +2,11 @@
 //!
 //! ```text
 //!  Creating ──built──▶ Ready ──stop, shim death──▶ NotReady ──remove──▶ Removing ──▶ (gone)
-//!      └──────failed, crash──────▶ Removing            ▲                    │
+//!      └──all else, crash──▶ Removing                  ▲                    │
 //!                                    reboot, recovery ─┘    removal ◀──repeated
 //! ```
+//!
+//! A pod that is not built whole was never one: nobody sees it, whatever happens to it.
 
 use super::Admission;
 
@@ -79,7 +81,7 @@ pub fn observe(state: PodState, event: PodEvent) -> PodState {
     match (state, event) {
         (PodState::Creating, PodEvent::Built) => PodState::Ready,
         (PodState::Creating, PodEvent::BuildFailed | PodEvent::RemovalBegun) => PodState::Removing,
-        (PodState::Creating, PodEvent::Stopped | PodEvent::ShimLost) => PodState::NotReady,
+        (PodState::Creating, PodEvent::Stopped | PodEvent::ShimLost) => PodState::Removing,
         (PodState::Ready, PodEvent::Stopped | PodEvent::ShimLost) => PodState::NotReady,
         (PodState::Ready, PodEvent::RemovalBegun) => PodState::Removing,
         (PodState::Ready, PodEvent::Built | PodEvent::BuildFailed) => PodState::Ready,
@@ -103,6 +105,13 @@ mod tests {
             for request in [PodRequest::Stop, PodRequest::Remove] {
                 assert!(!matches!(admit(state, request), Admission::Refused(_)), "{state:?} {request:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_pod_that_was_not_built_is_never_seen() {
+        for event in [PodEvent::BuildFailed, PodEvent::Stopped, PodEvent::ShimLost, PodEvent::RemovalBegun] {
+            assert_eq!(observe(PodState::Creating, event), PodState::Removing);
         }
     }
 

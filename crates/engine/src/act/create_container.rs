@@ -9,7 +9,7 @@ use cradle_domain::{Class, ContainerId, Failure, Signal, Timestamp};
 use super::{start_container, tear_down};
 use crate::container::Container;
 use crate::creations::{Creation, Entry};
-use crate::engine::Core;
+use crate::engine::{Core, detached};
 use crate::pod::{ContainerKey, Pod};
 use crate::ports::ContainerRecord;
 use crate::spec::ContainerSpec;
@@ -36,22 +36,33 @@ pub(crate) async fn create_container(
 }
 
 async fn create(core: Arc<Core>, pod: Arc<Pod>, creation: Arc<Creation<ContainerSpec, ContainerId>>) {
-    let shared = pod.lane.read().await;
-    let build = request::spawn(build(core.clone(), pod.clone(), creation.clone()));
-    let built =
-        build.await.unwrap_or_else(|error| Err(Failure::new(Class::Bug, format!("the work panicked: {error}"))));
-    drop(shared);
-    if built.is_err() {
+    let created = detached(build_or_undo(core, pod.clone(), creation.clone())).await;
+    if created.is_err() {
         pod.creations.forget(&ContainerKey::of(&creation.spec), &creation.id);
     }
-    creation.finish(built.map_err(|failure| failure.context(format!("creating container {}", creation.spec.name))));
+    creation.finish(created.map_err(|failure| failure.context(format!("creating container {}", creation.spec.name))));
 }
 
-async fn build(
+async fn build_or_undo(
     core: Arc<Core>,
     pod: Arc<Pod>,
     creation: Arc<Creation<ContainerSpec, ContainerId>>,
 ) -> Result<(), Failure> {
+    let _shared = pod.lane.read().await;
+    let record = admit(&core, &pod, &creation).await?;
+    let built = detached(build(core.clone(), pod.clone(), record.clone())).await;
+    if built.is_err() {
+        undo(&core, &pod, record).await;
+    }
+    built
+}
+
+/// Whether the container can be created, and what will be recorded of it.
+async fn admit(
+    core: &Core,
+    pod: &Pod,
+    creation: &Creation<ContainerSpec, ContainerId>,
+) -> Result<ContainerRecord, Failure> {
     pod.admit(PodRequest::CreateContainer)?;
     if pod.containers().len() >= limits::CONTAINERS_PER_POD {
         let text = format!("the pod has {} containers already", limits::CONTAINERS_PER_POD);
@@ -67,27 +78,19 @@ async fn build(
     }
     apparmor::check_loaded(&spec.security).await?;
     let image = core.ports.images.find(&spec.image.image).ok_or_else(|| no_image(&spec.image.image))?;
-    let user = user::resolve(&core, spec, &image).await?;
-    let record = record(&pod, &creation, &image, user)?;
+    let user = user::resolve(core, spec, &image).await?;
+    record(pod, creation, &image, user)
+}
+
+async fn build(core: Arc<Core>, pod: Arc<Pod>, record: ContainerRecord) -> Result<(), Failure> {
     // The record is the intention: whatever is made from here on has an owner.
     core.ports.records.save_container(&record).await?;
-    let prepared = core.ports.images.prepare(&creation.id, &image.id, pod.user_namespace()).await;
-    let made = prepared.map(|root| (Container::restore(record.clone(), root.upper.clone()), root));
-    let planned = match made {
-        Ok((container, root)) => start_container::plan(&core, &pod, &container, root).await.map(|_| container),
-        Err(failure) => Err(failure),
-    };
-    match planned {
-        Ok(container) => {
-            core.containers.insert(container.id.clone(), container.clone());
-            pod.add_container(container);
-            Ok(())
-        }
-        Err(failure) => {
-            undo(&core, &pod, record).await;
-            Err(failure)
-        }
-    }
+    let root = core.ports.images.prepare(&record.id, &record.image.id, pod.user_namespace()).await?;
+    let container = Container::restore(record, root.upper.clone());
+    start_container::plan(&core, &pod, &container, root).await?;
+    core.containers.insert(container.id.clone(), container.clone());
+    pod.add_container(container);
+    Ok(())
 }
 
 /// Undoes what was made; what cannot be undone goes with the pod.

@@ -12,18 +12,43 @@ use tokio::sync::mpsc;
 use crate::container::{Container, exit_reason};
 use crate::engine::Core;
 use crate::pod::Pod;
-use crate::ports::ShimEvent;
+use crate::ports::{ShimEvent, ShimLink};
+use crate::request;
 
 /// Exit code of a container whose end nobody saw: killed by SIGKILL.
 const KILLED: i32 = 128 + 9;
 
-/// Deals with all that one shim tells until it is gone.
-pub(crate) async fn take_events(core: Arc<Core>, pod: Arc<Pod>, mut events: mpsc::Receiver<ShimEvent>) {
-    while let Some(ShimEvent::Told(event)) = events.recv().await {
-        take(&pod, event);
+/// Enters a pod's shim, and deals with all that it tells until it is gone.
+pub(crate) fn attend(core: &Arc<Core>, pod: &Arc<Pod>, link: Arc<dyn ShimLink>, events: mpsc::Receiver<ShimEvent>) {
+    pod.connect(link.clone());
+    let (core, pod) = (core.clone(), pod.clone());
+    request::spawn(async move {
+        match request::spawn(take_all(pod.clone(), events)).await {
+            Ok(End::OfShim) => {}
+            // What it told is lost, and what it tells next would be: the pod ends, and nobody waits in vain.
+            Err(error) if error.is_panic() => link.kill(),
+            Ok(End::OfDaemon) | Err(_) => return,
+        }
+        shim_lost(&core, &pod).await;
+        pod.disconnect();
+    });
+}
+
+/// Why a shim tells no more.
+enum End {
+    OfShim,
+    /// Pods do not notice it.
+    OfDaemon,
+}
+
+async fn take_all(pod: Arc<Pod>, mut events: mpsc::Receiver<ShimEvent>) -> End {
+    loop {
+        match events.recv().await {
+            Some(ShimEvent::Told(event)) => take(&pod, event),
+            Some(ShimEvent::Lost) => return End::OfShim,
+            None => return End::OfDaemon,
+        }
     }
-    shim_lost(&core, &pod).await;
-    pod.disconnect();
 }
 
 fn take(pod: &Pod, event: Event) {
@@ -49,10 +74,14 @@ async fn shim_lost(core: &Core, pod: &Pod) {
         tracing::error!(pod = %pod.id, "a pod's shim died; its containers are killed");
         return bury(core, pod).await;
     }
-    for container in pod.containers().iter().filter(|container| container.is_alive()) {
+    // It was killed before it could end these and say so.
+    let mut untold = pod.containers();
+    untold.retain(|container| container.is_alive());
+    for container in &untold {
         let exit = written_exit(core, container).unwrap_or_else(unseen);
         container.exited(exit, exit_reason(&exit), "");
     }
+    kill_groups(core, untold).await;
 }
 
 /// The pod of a shim that died against its will: its containers have ended or are killed, also one that may have been
@@ -86,6 +115,9 @@ fn unseen() -> Exit {
 
 /// Kills what may be alive of these containers without a shim.
 async fn kill_groups(core: &Core, containers: Vec<Arc<Container>>) {
+    if containers.is_empty() {
+        return;
+    }
     let layout = core.settings.facts.layout.clone();
     let killing = tokio::task::spawn_blocking(move || {
         for container in containers {

@@ -6,18 +6,18 @@ use std::sync::Arc;
 
 use cradle_domain::lifecycle::container::ContainerState;
 use cradle_domain::lifecycle::pod::{PodEvent, PodState};
-use cradle_domain::{ContainerId, Failure, PodId};
-use cradle_shim::protocol::{ContainerReport, Greeting, Reply, Request, VERSION};
+use cradle_domain::{Class, ContainerId, Failure, PodId};
+use cradle_shim::protocol::{ContainerReport, Request};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::{events, tear_down};
 use crate::container::{Container, exit_reason};
 use crate::engine::Core;
+use crate::limits;
 use crate::pod::{ContainerKey, Pod};
 use crate::pod_cgroup::Parent;
-use crate::ports::{ContainerRecord, PodRecord, ShimLink};
-use crate::{limits, request};
+use crate::ports::{ContainerRecord, Found, PodRecord, ShimEvent, ShimLink};
 
 /// Brings back all pods. Tells of records that could not be read.
 pub(crate) async fn recover(core: &Arc<Core>) -> Result<Vec<String>, Failure> {
@@ -92,7 +92,11 @@ fn verdict(state: PodState, shim_lives: bool) -> Verdict {
 
 async fn revive(core: Arc<Core>, pod: Arc<Pod>, rebooted: bool) {
     let _alone = pod.lane.write().await;
-    let shim = if rebooted { None } else { find_shim(&core, &pod).await };
+    let found = if rebooted { Ok(None) } else { find_shim(&core, &pod).await };
+    let shim = found.unwrap_or_else(|failure| {
+        tracing::error!(pod = %pod.id, %failure, "whether a pod has a shim is not known; it is ended with the pod");
+        None
+    });
     let greeted = shim.is_some();
     for container in pod.containers() {
         let report = shim.as_ref().and_then(|found| found.iter().find(|report| report.container == container.id));
@@ -114,7 +118,7 @@ async fn revive(core: Arc<Core>, pod: Arc<Pod>, rebooted: bool) {
         }
         Verdict::ShimLost => events::bury(&core, &pod).await,
         Verdict::EndShim => {
-            if let Err(failure) = tear_down::end_shim(&pod).await {
+            if let Err(failure) = tear_down::end_shim(&core, &pod).await {
                 tracing::warn!(pod = %pod.id, %failure, "a stopped pod's shim goes on");
             }
         }
@@ -127,22 +131,13 @@ async fn revive(core: Arc<Core>, pod: Arc<Pod>, rebooted: bool) {
 }
 
 /// Connects to the pod's shim and asks what it holds; none: there is none.
-async fn find_shim(core: &Arc<Core>, pod: &Arc<Pod>) -> Option<Vec<ContainerReport>> {
+pub(super) async fn find_shim(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<Option<Vec<ContainerReport>>, Failure> {
     let (sender, receiver) = mpsc::channel(limits::SHIM_EVENTS);
-    let link = match core.ports.shims.connect(&pod.id, sender).await {
-        Ok(link) => link?,
-        Err(failure) => {
-            tracing::error!(pod = %pod.id, %failure, "a pod's shim is there and does not answer");
-            return None;
-        }
-    };
-    pod.connect(link.clone());
-    request::spawn(events::take_events(core.clone(), pod.clone(), receiver));
-    let greeting: Greeting = match link.call("-", Request::Hello { version: VERSION }, Vec::new()).await {
-        Ok((Reply::Greeting(greeting), _)) => *greeting,
-        Ok(_) | Err(_) => return None,
-    };
-    Some(greeting.containers)
+    let found = core.ports.shims.connect(&pod.id, sender).await;
+    pod.set_shim_unknown(found.is_err());
+    let Some(Found { link, greeting }) = found? else { return Ok(None) };
+    events::attend(core, pod, link, receiver);
+    Ok(Some(greeting.containers))
 }
 
 /// Makes a container what its shim, or its exit record, tells of it.
@@ -191,20 +186,38 @@ async fn finish_removal(core: &Core, pod: &Pod, container: &Arc<Container>) {
 
 /// A folder without a readable record: whatever it belonged to is ended.
 async fn remove_orphan(core: Arc<Core>, id: PodId) {
-    let (sender, _events) = mpsc::channel(limits::SHIM_EVENTS);
-    if let Ok(Some(link)) = core.ports.shims.connect(&id, sender).await {
-        tracing::warn!(pod = %id, "a shim without a record is ended");
-        if call(link.as_ref(), Request::Shutdown).await.is_err() {
-            link.kill();
-        }
-    }
+    let ended = end_orphaned_shim(&core, &id).await;
     let detached = core.ports.network.detach(&id).await;
     // Which group the kubelet wanted for it stood in the record; this is the one that it has otherwise.
     let group = tear_down::remove_group(&core, Parent::None.group(&core.settings.cgroup_root, &id)).await;
-    let removed = core.ports.records.remove_pod(&id).await;
-    for failure in [detached.err(), group.err(), removed.err()].into_iter().flatten() {
+    // Its folder is what the next start would find the shim by.
+    let removed = match &ended {
+        Ok(()) => core.ports.records.remove_pod(&id).await,
+        Err(_) => Ok(()),
+    };
+    for failure in [ended.err(), detached.err(), group.err(), removed.err()].into_iter().flatten() {
         tracing::warn!(pod = %id, %failure, "the rest of a pod without a record stays until the next start");
     }
+}
+
+/// Ends a shim without a record, if there is one.
+async fn end_orphaned_shim(core: &Core, id: &PodId) -> Result<(), Failure> {
+    let (sender, mut events) = mpsc::channel(limits::SHIM_EVENTS);
+    let Some(Found { link, .. }) = core.ports.shims.connect(id, sender).await? else { return Ok(()) };
+    tracing::warn!(pod = %id, "a shim without a record is ended");
+    let lost = async { while let Some(ShimEvent::Told(_)) = events.recv().await {} };
+    tokio::pin!(lost);
+    tokio::select! {
+        // What it tells meanwhile concerns nobody.
+        () = &mut lost => return Ok(()),
+        _ = call(link.as_ref(), Request::Shutdown) => {}
+    }
+    if tokio::time::timeout(limits::SHIM_END, &mut lost).await.is_ok() {
+        return Ok(());
+    }
+    link.kill();
+    let killed = tokio::time::timeout(limits::SHIM_KILL, lost).await;
+    killed.map_err(|_| Failure::new(Class::Busy, format!("the shim {} cannot be killed", link.pid())))
 }
 
 /// Writable layers and addresses whose owner has no record.

@@ -13,10 +13,10 @@ use cradle_shim::protocol::{Reply, Request};
 use tokio::sync::mpsc;
 
 use crate::creations::{Creation, Entry};
-use crate::engine::Core;
+use crate::engine::{Core, detached};
 use crate::pod::{Pod, PodKey};
 use crate::pod_cgroup::Parent;
-use crate::ports::{Attachment, ShimEvent, ShimLink};
+use crate::ports::{Attachment, PodRecord, ShimEvent, ShimLink};
 use crate::spec::{IdMapping, NamespaceMode, PodSpec, UserNamespace};
 use crate::{act, limits, pod_files, request};
 
@@ -81,32 +81,35 @@ fn check_user_namespace(core: &Core, spec: &PodSpec) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Creates the pod and tells all who wait.
+/// Creates the pod and tells all who wait, also of a panic.
 async fn create(core: Arc<Core>, creation: Arc<Creation<PodSpec, PodId>>, cgroup_parent: Parent) {
     let cgroup = cgroup_parent.group(&core.settings.cgroup_root, &creation.id);
     let pod = Pod::new(creation.id.clone(), creation.spec.clone(), cgroup);
-    core.pods.insert(pod.id.clone(), pod.clone());
-    let building = pod.lane.write().await;
-    // As a task of its own: a panic in it ends this pod alone, and those who wait are told.
-    let build = request::spawn(build(core.clone(), pod.clone()));
-    let built = build.await.unwrap_or_else(|error| Err(Failure::new(Class::Bug, format!("building the pod: {error}"))));
-    let result =
-        built.map_err(|failure| failure.context(format!("running pod {}/{}", pod.spec.namespace, pod.spec.name)));
-    drop(building);
-    if result.is_err() {
-        pod.observe(PodEvent::BuildFailed);
+    let created = detached(build_or_undo(core.clone(), pod.clone())).await;
+    if created.is_err() {
         core.creations.forget(&pod.key, &pod.id);
+    }
+    let doing = || format!("running pod {}/{}", pod.spec.namespace, pod.spec.name);
+    creation.finish(created.map_err(|failure| failure.context(doing())));
+}
+
+async fn build_or_undo(core: Arc<Core>, pod: Arc<Pod>) -> Result<(), Failure> {
+    // Before anyone can find the pod: whoever stops or removes it waits until it is built or undone.
+    let _alone = pod.lane.write().await;
+    core.pods.insert(pod.id.clone(), pod.clone());
+    let built = detached(build(core.clone(), pod.clone())).await;
+    if built.is_err() {
+        pod.observe(PodEvent::BuildFailed);
         act::tear_down::pod_or_repair(&core, &pod).await;
     }
-    creation.finish(result);
+    built
 }
 
 async fn build(core: Arc<Core>, pod: Arc<Pod>) -> Result<(), Failure> {
     core.ports.records.save_pod(&pod.record()).await?;
     let (sender, events) = mpsc::channel::<ShimEvent>(limits::SHIM_EVENTS);
     let link = core.ports.shims.launch(&pod.id, sender).await?;
-    pod.connect(link.clone());
-    request::spawn(act::events::take_events(core.clone(), pod.clone(), events));
+    act::events::attend(&core, &pod, link.clone(), events);
     let set_up = Request::SetUpPod(Box::new(pod_plan(&core, &pod.spec)));
     let request_id = request::current();
     let (Reply::PodReady, descriptors) = link.call(&request_id, set_up, Vec::new()).await? else {
@@ -119,8 +122,15 @@ async fn build(core: Arc<Core>, pod: Arc<Pod>) -> Result<(), Failure> {
     for (name, content) in pod_files::contents(&core.settings, &pod.view()) {
         core.ports.records.put_file(&pod.id, name, content.into_bytes()).await?;
     }
+    // Nobody sees it before its record says so.
+    core.ports.records.save_pod(&PodRecord { state: PodState::Ready, ..pod.record() }).await?;
     pod.observe(PodEvent::Built);
-    core.ports.records.save_pod(&pod.record()).await
+    // Its shim may have died meanwhile.
+    if pod.state() == PodState::Removing { Err(shim_died(&pod)) } else { Ok(()) }
+}
+
+fn shim_died(pod: &Pod) -> Failure {
+    Failure::new(Class::Unavailable, format!("the shim of pod {} died while the pod was being built", pod.id))
 }
 
 fn wrong_answer() -> Failure {

@@ -19,7 +19,7 @@ pub(crate) async fn stop_pod(core: &Arc<Core>, pod: Arc<Pod>) -> Result<(), Fail
             PodState::Creating | PodState::Ready | PodState::NotReady => {}
         }
         // A shim that cannot be killed keeps the network's namespace, not its address.
-        let ended = tear_down::end_shim(&pod).await;
+        let ended = tear_down::end_shim(&core, &pod).await;
         let was = pod.state();
         pod.observe(PodEvent::Stopped);
         if was != pod.state() {

@@ -9,24 +9,27 @@ use cradle_domain::{Class, Failure};
 use cradle_executor::cgroup::Cgroup;
 use cradle_shim::protocol::Request;
 
+use super::recover;
 use crate::container::Container;
-use crate::engine::Core;
+use crate::engine::{Core, detached, joined};
 use crate::pod::Pod;
 use crate::{limits, pod_cgroup, request};
 
-/// Ends the shim and with it every process of the pod; what it told last has been dealt with when this returns.
-pub(crate) async fn end_shim(pod: &Pod) -> Result<(), Failure> {
+/// Ends the shim's process and with it every process of the pod; what it told last has been dealt with when this returns.
+pub(crate) async fn end_shim(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<(), Failure> {
     pod.begin_ending();
-    let Some(link) = pod.link() else { return Ok(()) };
-    if let Err(failure) = link.call(&request::current(), Request::Shutdown, Vec::new()).await {
-        tracing::warn!(pod = %pod.id, %failure, "the shim did not end by itself and is killed");
+    if pod.is_shim_unknown() {
+        recover::find_shim(core, pod).await?;
     }
-    // It has nothing left to do: after its answer it ends, and without one it must.
-    if tokio::time::timeout(limits::SHIM_ANSWER / 10, pod.shim_gone()).await.is_ok() {
-        return Ok(());
+    let Some(link) = pod.link() else { return Ok(()) };
+    match link.call(&request::current(), Request::Shutdown, Vec::new()).await {
+        // It has nothing left to do.
+        Ok(_) if tokio::time::timeout(limits::SHIM_END, pod.shim_gone()).await.is_ok() => return Ok(()),
+        Ok(_) => tracing::warn!(pod = %pod.id, "the shim goes on after its last answer and is killed"),
+        Err(failure) => tracing::warn!(pod = %pod.id, %failure, "the shim did not end by itself and is killed"),
     }
     link.kill();
-    tokio::time::timeout(limits::SHIM_ANSWER, pod.shim_gone()).await.map_err(|_| {
+    tokio::time::timeout(limits::SHIM_KILL, pod.shim_gone()).await.map_err(|_| {
         let text = format!("the shim of pod {} (process {}) cannot be killed", pod.id, link.pid());
         Failure::new(Class::Busy, text).with_hint("it hangs in the kernel: see its stack in /proc")
     })
@@ -39,7 +42,7 @@ pub(crate) async fn ask(pod: &Pod, request: Request) -> Result<Asked, Failure> {
     match link.call(&request::current(), request, Vec::new()).await {
         Ok(_) => Ok(Asked::Shim),
         Err(failure) if link.is_lost() => {
-            let gone = tokio::time::timeout(limits::SHIM_ANSWER, pod.shim_gone()).await;
+            let gone = tokio::time::timeout(limits::SHIM_KILL, pod.shim_gone()).await;
             gone.map(|()| Asked::Nobody).map_err(|_| failure)
         }
         Err(failure) => Err(failure),
@@ -82,28 +85,8 @@ pub(crate) async fn container(core: &Core, pod: &Pod, container: &Container) -> 
 }
 
 /// Removes all of a pod, its entry in memory last.
-pub(crate) async fn pod(core: &Core, pod: &Pod) -> Result<(), Failure> {
-    let mut errors = Errors::default();
-    // The intention first: a daemon that comes back goes on with it. Without a record there is nothing to come back to.
-    errors.take(core.ports.records.save_pod(&pod.record()).await);
-    errors.take(end_shim(pod).await);
-    // A shim that cannot be ended answers nobody: asking it about each container would only take long.
-    let containers = if pod.link().is_none() { pod.containers() } else { Vec::new() };
-    for each in containers {
-        let removed = container(core, pod, &each).await;
-        if removed.is_ok() {
-            forget_container(core, pod, &each);
-        }
-        errors.take(removed);
-    }
-    errors.take(network(core, pod).await);
-    if pod_cgroup::is_ours(&pod.cgroup, &pod.id) {
-        errors.take(remove_group(core, pod.cgroup.clone()).await);
-    }
-    if errors.is_empty() {
-        errors.take(core.ports.records.remove_pod(&pod.id).await);
-    }
-    let result = errors.result(format!("taking pod {} apart", pod.id));
+pub(crate) async fn pod(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<(), Failure> {
+    let result = detached(whole_pod(core.clone(), pod.clone())).await;
     match &result {
         Ok(()) => {
             core.pods.remove(&pod.id);
@@ -112,6 +95,35 @@ pub(crate) async fn pod(core: &Core, pod: &Pod) -> Result<(), Failure> {
         Err(failure) => pod.set_leftovers(vec![failure.to_string()]),
     }
     result
+}
+
+async fn whole_pod(core: Arc<Core>, pod: Arc<Pod>) -> Result<(), Failure> {
+    let (core, pod) = (&core, &pod);
+    let mut errors = Errors::default();
+    // The intention first: a daemon that comes back goes on with it. Without a record there is nothing to come back to.
+    errors.take(core.ports.records.save_pod(&pod.record()).await);
+    errors.take(end_shim(core, pod).await);
+    // A shim that cannot be ended answers nobody: asking it about each container would only take long.
+    let containers = if pod.link().is_none() { pod.containers() } else { Vec::new() };
+    // Together: the group of one that cannot be killed is waited for.
+    let removals = containers.into_iter().map(|each| request::spawn(container_of(core.clone(), pod.clone(), each)));
+    for removal in removals.collect::<Vec<_>>() {
+        errors.take(joined(removal.await));
+    }
+    errors.take(network(core, pod).await);
+    if pod_cgroup::is_ours(&pod.cgroup, &pod.id) {
+        errors.take(remove_group(core, pod.cgroup.clone()).await);
+    }
+    if errors.is_empty() {
+        errors.take(core.ports.records.remove_pod(&pod.id).await);
+    }
+    errors.result(format!("taking pod {} apart", pod.id))
+}
+
+async fn container_of(core: Arc<Core>, pod: Arc<Pod>, each: Arc<Container>) -> Result<(), Failure> {
+    container(&core, &pod, &each).await?;
+    forget_container(&core, &pod, &each);
+    Ok(())
 }
 
 /// Deletes what pods that are gone have left on the machine. Nobody waits for it, nor for its end at a stop of the daemon:
@@ -128,7 +140,7 @@ pub(crate) fn sweep(core: &Core) {
 }
 
 /// Removes a pod that nobody sees any more; what cannot be undone now is left to the repairer.
-pub(crate) async fn pod_or_repair(core: &Core, target: &Arc<Pod>) {
+pub(crate) async fn pod_or_repair(core: &Arc<Core>, target: &Arc<Pod>) {
     debug_assert!(target.state() == PodState::Removing, "a visible pod must not vanish");
     if let Err(failure) = pod(core, target).await {
         tracing::warn!(pod = %target.id, %failure, "left to the repairer");

@@ -18,7 +18,7 @@ pub use images::{
 };
 pub use network::{Attachment, NetworkAttachment, PodNetwork};
 pub use records::{ContainerRecord, LoadedRecords, PodRecord, Records};
-pub use shims::{ShimEvent, ShimLink, Shims};
+pub use shims::{Found, ShimEvent, ShimLink, Shims};
 
 /// The world, as the engine sees it.
 pub struct Ports {

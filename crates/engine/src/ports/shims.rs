@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use cradle_domain::{ContainerId, PodId};
-use cradle_shim::protocol::{ContainerReport, Event, Reply, Request};
+use cradle_shim::protocol::{ContainerReport, Event, Greeting, Reply, Request};
 use tokio::sync::mpsc;
 
 use super::Act;
@@ -15,7 +15,11 @@ pub trait Shims: Send + Sync + 'static {
     fn launch<'a>(&'a self, pod: &'a PodId, events: mpsc::Sender<ShimEvent>) -> Act<'a, Arc<dyn ShimLink>>;
 
     /// Connects to the shim of a pod that was launched in an earlier life of the daemon; none: there is no such process.
-    fn connect<'a>(&'a self, pod: &'a PodId, events: mpsc::Sender<ShimEvent>) -> Act<'a, Option<Arc<dyn ShimLink>>>;
+    /// One that does not answer is killed, and then there is none.
+    ///
+    /// # Errors
+    /// Whether there is one is not known, or it cannot be killed: to be asked again.
+    fn connect<'a>(&'a self, pod: &'a PodId, events: mpsc::Sender<ShimEvent>) -> Act<'a, Option<Found>>;
 
     /// There is no pod any more: gives back what shims share. The kernel may let it wait.
     fn none_left(&self);
@@ -24,7 +28,13 @@ pub trait Shims: Send + Sync + 'static {
     fn exit_record(&self, pod: &PodId, container: &ContainerId) -> Option<ContainerReport>;
 }
 
-/// A connection to one shim.
+/// A shim that was found.
+pub struct Found {
+    pub link: Arc<dyn ShimLink>,
+    pub greeting: Greeting,
+}
+
+/// A connection to one shim. A shim that ends it has no more to do: its process is killed.
 pub trait ShimLink: Send + Sync + 'static {
     /// Sends a request and waits for its answer, within the request's bound. `request_id` is the gRPC request's.
     fn call<'a>(
@@ -48,6 +58,6 @@ pub trait ShimLink: Send + Sync + 'static {
 #[derive(Debug)]
 pub enum ShimEvent {
     Told(Event),
-    /// The connection has ended: the shim is dead, or another daemon has taken its place.
+    /// The shim's process has ended; nothing comes after this.
     Lost,
 }

@@ -1,4 +1,4 @@
-//! Starting a shim, and connecting to one that runs.
+//! Starting a shim.
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cradle_domain::{Class, Classified, PodId};
 use cradle_executor::cgroup::{self, Cgroup, Layout};
-use cradle_shim::protocol::{Reply, Request, VERSION};
 use cradle_sys::spawn::{Program, spawn};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
@@ -21,7 +20,6 @@ use tokio::sync::mpsc;
 
 use super::Launcher;
 use super::link::Link;
-use crate::limits;
 use crate::ports::{ShimEvent, ShimLink};
 
 /// At a start of the daemon a longer log of the shims is begun anew.
@@ -29,7 +27,7 @@ const LOG_MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// Shims that wait to be accepted: one daemon connects at a time.
 const BACKLOG: i32 = 4;
 /// The name of the listening socket in a pod's folder.
-const SOCKET: &str = "shim.sock";
+pub(super) const SOCKET: &str = "shim.sock";
 /// Numbers of the descriptors that a shim finds open.
 const LISTENER: i32 = 3;
 const CONNECTION: i32 = 4;
@@ -57,27 +55,21 @@ impl Classified for OpenError {
     }
 }
 
-/// A shim could not be started or reached.
+/// A shim could not be started.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LaunchError {
     #[error("making the socket {} for the shim", path.display())]
     Socket { path: PathBuf, source: io::Error },
     #[error("starting the shim of pod {pod}")]
     Spawn { pod: PodId, source: io::Error },
-    #[error("connecting to the shim of pod {pod}")]
-    Connect { pod: PodId, source: io::Error },
-    #[error("the shim of pod {pod} did not say hello")]
-    Hello { pod: PodId, why: String },
+    #[error("holding the shim of pod {pod} by a descriptor")]
+    Hold { pod: PodId, source: io::Error },
 }
 
 impl Classified for LaunchError {
     fn class(&self) -> Class {
-        let (LaunchError::Socket { source, .. }
-        | LaunchError::Spawn { source, .. }
-        | LaunchError::Connect { source, .. }) = self
-        else {
-            return Class::Unavailable;
-        };
+        let (LaunchError::Socket { source, .. } | LaunchError::Spawn { source, .. } | LaunchError::Hold { source, .. }) =
+            self;
         match source.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE) => Class::Exhausted,
             Some(Errno::NFILE | Errno::NOSPC | Errno::NOBUFS) => Class::Exhausted,
@@ -86,12 +78,8 @@ impl Classified for LaunchError {
     }
 
     fn hint(&self) -> Option<String> {
-        match self {
-            LaunchError::Hello { why, .. } => Some(why.clone()),
-            LaunchError::Socket { .. } | LaunchError::Spawn { .. } | LaunchError::Connect { .. } => (self.class()
-                == Class::Exhausted)
-                .then(|| "the machine is out of processes, descriptors, memory or space".into()),
-        }
+        (self.class() == Class::Exhausted)
+            .then(|| "the machine is out of processes, descriptors, memory or space".into())
     }
 }
 
@@ -152,6 +140,11 @@ impl ShimsGroup {
     }
 }
 
+/// What a pod's shim has on its command line after its name.
+pub(super) fn arguments<'a>(pod: &'a PodId, folder: &'a Path) -> [&'a [u8]; 4] {
+    [b"--pod", pod.as_str().as_bytes(), b"--dir", folder.as_os_str().as_bytes()]
+}
+
 /// Starts a pod's shim. Its first request is already in its socket when it begins.
 pub(super) async fn launch(
     launcher: &Launcher,
@@ -168,7 +161,7 @@ pub(super) async fn launch(
     let held = open_pidfd(pid).and_then(|pidfd| Ok((pidfd.try_clone()?, Link::start(ours, pid, pidfd, events)?)));
     let (watched, link) = held.map_err(|source| {
         end_child(pid);
-        LaunchError::Connect { pod: pod.clone(), source }
+        LaunchError::Hold { pod: pod.clone(), source }
     })?;
     let group = launcher.group.clone();
     // This may wait for a grace period of the kernel: beside the pod's set-up, not before it.
@@ -186,14 +179,8 @@ fn end_child(pid: i32) {
 }
 
 fn spawn_shim(launcher: &Launcher, pod: &PodId, folder: &Path, sockets: [&OwnedFd; 2]) -> io::Result<i32> {
-    let word = |text: &[u8]| CString::new(text).map_err(io::Error::from);
-    let arguments = [
-        word(b"cradle-shim")?,
-        word(b"--pod")?,
-        word(pod.as_str().as_bytes())?,
-        word(b"--dir")?,
-        word(folder.as_os_str().as_bytes())?,
-    ];
+    let words = [b"cradle-shim"].into_iter().map(|name| &name[..]).chain(arguments(pod, folder));
+    let arguments = words.map(|word| Ok(CString::new(word)?)).collect::<io::Result<Vec<_>>>()?;
     spawn(&Program {
         path: &launcher.program,
         arguments: &arguments,
@@ -202,40 +189,12 @@ fn spawn_shim(launcher: &Launcher, pod: &PodId, folder: &Path, sockets: [&OwnedF
     })
 }
 
-/// Connects to the shim of a pod; none: nobody listens on its socket.
-pub(super) async fn connect(
-    launcher: &Launcher,
-    pod: &PodId,
-    events: mpsc::Sender<ShimEvent>,
-) -> Result<Option<Arc<dyn ShimLink>>, LaunchError> {
-    let failed = |source: io::Error| LaunchError::Connect { pod: pod.clone(), source };
-    let socket = match dial(&launcher.folder(pod)) {
-        Ok(socket) => socket,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-            return Ok(None);
-        }
-        Err(error) => return Err(failed(error)),
-    };
-    let hello = Link::start_unknown(socket, events).map_err(failed)?;
-    let asked = hello.call_within(limits::SHIM_LAUNCH, "-", Request::Hello { version: VERSION }, Vec::new()).await;
-    let why = |why: String| LaunchError::Hello { pod: pod.clone(), why };
-    let Reply::Greeting(greeting) = asked.map_err(|failure| why(failure.to_string()))?.0 else {
-        return Err(why("its answer was of another kind".into()));
-    };
-    if greeting.pod != *pod {
-        return Err(why(format!("it is the shim of pod {}", greeting.pod)));
-    }
-    let pidfd = open_pidfd(greeting.pid).map_err(failed)?;
-    hello.identify(greeting.pid, pidfd).map_err(failed)?;
-    Ok(Some(hello))
-}
-
-fn open_pidfd(pid: i32) -> io::Result<OwnedFd> {
+pub(super) fn open_pidfd(pid: i32) -> io::Result<OwnedFd> {
     let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
 }
 
-fn socket() -> io::Result<OwnedFd> {
+pub(super) fn socket() -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
 }
@@ -246,11 +205,11 @@ fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// The address of the socket in a folder, however long the folder's path is: a socket's has 108 bytes (unix(7)).
-fn address(folder: &OwnedFd) -> io::Result<SocketAddrUnix> {
+pub(super) fn address(folder: &OwnedFd) -> io::Result<SocketAddrUnix> {
     Ok(SocketAddrUnix::new(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()))?)
 }
 
-fn open_folder(folder: &Path) -> io::Result<OwnedFd> {
+pub(super) fn open_folder(folder: &Path) -> io::Result<OwnedFd> {
     Ok(openat(CWD, folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
@@ -262,11 +221,5 @@ fn listen(folder: &Path) -> io::Result<OwnedFd> {
     }
     rustix::net::bind(&socket, &address(&folder)?)?;
     rustix::net::listen(&socket, BACKLOG)?;
-    Ok(socket)
-}
-
-fn dial(folder: &Path) -> io::Result<OwnedFd> {
-    let (folder, socket) = (open_folder(folder)?, socket()?);
-    rustix::net::connect(&socket, &address(&folder)?)?;
     Ok(socket)
 }

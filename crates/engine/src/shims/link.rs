@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -19,14 +19,37 @@ use crate::ports::{Act, ShimEvent, ShimLink};
 
 type Answer = Result<(Reply, Vec<OwnedFd>), Refusal>;
 
-/// A connection to a shim. It ends when the shim does, or when nobody holds it any more.
+/// A connection to a shim, and its process: none of the two outlives the other's end.
 pub(super) struct Link {
     socket: AsyncFd<OwnedFd>,
-    pid: AtomicI32,
-    pidfd: OnceLock<AsyncFd<OwnedFd>>,
+    process: OnceLock<Process>,
     sequence: AtomicU64,
     /// Requests that await their answer; none once the connection has ended.
     waiting: Mutex<Option<HashMap<u64, oneshot::Sender<Answer>>>>,
+}
+
+/// A shim's process, by a descriptor that never names another one.
+struct Process {
+    pid: i32,
+    pidfd: AsyncFd<OwnedFd>,
+}
+
+impl Process {
+    fn kill(&self) {
+        // An error means that it is dead.
+        let _ = rustix::process::pidfd_send_signal(self.pidfd.get_ref(), Signal::KILL);
+    }
+
+    /// Waits until it has ended, and reaps it. False: this runtime ends before it does.
+    async fn ended(&self) -> bool {
+        let ended = self.pidfd.readable().await.is_ok();
+        if ended {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+            // An error means that it is reaped already, or was started by an earlier daemon and is no child of this one.
+            let _ = rustix::process::waitid(WaitId::PidFd(self.pidfd.get_ref().as_fd()), options);
+        }
+        ended
+    }
 }
 
 impl Link {
@@ -41,8 +64,7 @@ impl Link {
     pub fn start_unknown(socket: OwnedFd, events: mpsc::Sender<ShimEvent>) -> io::Result<Arc<Self>> {
         let link = Arc::new(Link {
             socket: super::watched(socket)?,
-            pid: AtomicI32::new(0),
-            pidfd: OnceLock::new(),
+            process: OnceLock::new(),
             sequence: AtomicU64::new(1),
             waiting: Mutex::new(Some(HashMap::new())),
         });
@@ -52,9 +74,8 @@ impl Link {
 
     /// Enters the shim's process, whose death ends the connection.
     pub fn identify(self: &Arc<Self>, pid: i32, pidfd: OwnedFd) -> io::Result<()> {
-        self.pid.store(pid, Ordering::Relaxed);
         // The first one stays: a link has one shim.
-        if self.pidfd.set(super::watched(pidfd)?).is_ok() {
+        if self.process.set(Process { pid, pidfd: super::watched(pidfd)? }).is_ok() {
             tokio::spawn(end_with_process(self.clone()));
         }
         Ok(())
@@ -80,7 +101,7 @@ impl Link {
         if !matches!(answered, Ok(Ok(_))) {
             self.waiting().as_mut().and_then(|waiting| waiting.remove(&sequence));
         }
-        answered.map_err(|_| silent(self.pid.load(Ordering::Relaxed), bound))??.map_err(refused)
+        answered.map_err(|_| silent(self.pid(), bound))??.map_err(refused)
     }
 
     fn waiting(&self) -> std::sync::MutexGuard<'_, Option<HashMap<u64, oneshot::Sender<Answer>>>> {
@@ -145,13 +166,12 @@ impl ShimLink for Link {
     }
 
     fn pid(&self) -> i32 {
-        self.pid.load(Ordering::Relaxed)
+        self.process.get().map_or(0, |process| process.pid)
     }
 
     fn kill(&self) {
-        if let Some(pidfd) = self.pidfd.get() {
-            // An error means that it is dead.
-            let _ = rustix::process::pidfd_send_signal(pidfd.get_ref(), Signal::KILL);
+        if let Some(process) = self.process.get() {
+            process.kill();
         }
     }
 
@@ -160,14 +180,11 @@ impl ShimLink for Link {
     }
 }
 
-/// Waits for the shim's death and reaps it. Its end of the socket may live on in a child of it that was stuck on the way
-/// to its program: what was sent is still received, and then the connection ends all the same.
+/// Waits for the shim's death. Its end of the socket may live on in a child of it that was stuck on the way to its
+/// program: what was sent is still received, and then the connection ends all the same.
 async fn end_with_process(link: Arc<Link>) {
-    let Some(pidfd) = link.pidfd.get() else { return };
-    if pidfd.readable().await.is_ok() {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-        // An error means that it was started by an earlier daemon, and is not a child of this one.
-        let _ = rustix::process::waitid(WaitId::PidFd(pidfd.get_ref().as_fd()), options);
+    let Some(process) = link.process.get() else { return };
+    if process.ended().await {
         // An error means that the connection has ended.
         let _ = rustix::net::shutdown(link.socket.get_ref(), rustix::net::Shutdown::Both);
     }
@@ -180,44 +197,78 @@ struct Reader {
 }
 
 impl Reader {
+    /// Invariant: a shim that hangs up and lives is killed, and its end is told when its process has ended.
     async fn run(self) {
+        let ended = self.receive_all().await;
+        self.link.end();
+        if ended == Ended::HereOnly {
+            return;
+        }
+        if let Some(process) = self.link.process.get() {
+            process.kill();
+            if !process.ended().await {
+                return;
+            }
+        }
+        // The pod may be gone.
+        let _ = self.events.send(ShimEvent::Lost).await;
+    }
+
+    async fn receive_all(&self) -> Ended {
         // Only as large as what arrives makes it: most messages are answers of a few bytes.
         while let Ok(mut ready) = self.link.socket.readable().await {
-            match receive(&self.link.socket) {
-                Ok(message) => {
-                    if self.take(message).await.is_err() {
-                        break;
-                    }
+            let taken = match receive(&self.link.socket) {
+                Ok(message) => self.take(message).await,
+                Err(error) if error.is_would_block() => {
+                    ready.clear_ready();
+                    Ok(())
                 }
-                Err(error) if error.is_would_block() => ready.clear_ready(),
+                Err(ReceiveMessageError::DescriptorsLost { reply: Some(sequence), .. }) => {
+                    self.answer(sequence, Err(no_descriptors()), Vec::new());
+                    Ok(())
+                }
                 Err(error) => {
                     if !error.is_closed() {
                         let error = cradle_domain::failure::Chain(&error);
                         tracing::warn!(shim = self.link.pid(), %error, "the connection to a shim is given up");
                     }
-                    break;
+                    Err(Ended::ByShim)
                 }
+            };
+            if let Err(ended) = taken {
+                return ended;
             }
         }
-        self.link.end();
-        // The pod may be gone.
-        let _ = self.events.send(ShimEvent::Lost).await;
+        Ended::HereOnly
     }
 
-    async fn take(&self, message: Message) -> Result<(), ()> {
+    async fn take(&self, message: Message) -> Result<(), Ended> {
         match message.frame {
             Frame::Reply { sequence, body } => {
-                let sender = self.link.waiting().as_mut().and_then(|waiting| waiting.remove(&sequence));
-                if let Some(sender) = sender {
-                    // The asker may have given up.
-                    let _ = sender.send(body.map(|reply| (reply, message.descriptors)));
-                }
+                self.answer(sequence, body, message.descriptors);
                 Ok(())
             }
-            Frame::Event(event) => self.events.send(ShimEvent::Told(event)).await.map_err(|_| ()),
-            Frame::Request { .. } | Frame::InMemfd { .. } => Err(()),
+            Frame::Event(event) => self.events.send(ShimEvent::Told(event)).await.map_err(|_| Ended::HereOnly),
+            Frame::Request { .. } | Frame::InMemfd { .. } => Err(Ended::ByShim),
         }
     }
+
+    fn answer(&self, sequence: u64, body: Result<Reply, Refusal>, descriptors: Vec<OwnedFd>) {
+        let sender = self.link.waiting().as_mut().and_then(|waiting| waiting.remove(&sequence));
+        if let Some(sender) = sender {
+            // The asker may have given up.
+            let _ = sender.send(body.map(|reply| (reply, descriptors)));
+        }
+    }
+}
+
+/// Why no more is received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// The shim hung up, or says what no shim says.
+    ByShim,
+    /// The pod, or this daemon, does not listen any more; the shim may go on.
+    HereOnly,
 }
 
 thread_local! {
@@ -227,6 +278,11 @@ thread_local! {
 
 fn receive(socket: &AsyncFd<OwnedFd>) -> Result<Message, ReceiveMessageError> {
     BUFFER.with_borrow_mut(|buffer| wire::receive(socket.get_ref(), buffer))
+}
+
+fn no_descriptors() -> Refusal {
+    Refusal::new(Class::Exhausted, "the descriptors of the shim's answer were lost")
+        .with_hint("the daemon is out of descriptors")
 }
 
 fn lost() -> Failure {
@@ -279,5 +335,50 @@ mod tests {
         let asked = link.call("-", Request::Shutdown, Vec::new()).await;
         assert_eq!(asked.map(|_| ()).unwrap_err().class(), Class::Unavailable);
         drop(theirs);
+    }
+
+    #[tokio::test]
+    async fn a_shim_that_hangs_up_and_lives_is_killed_and_reaped_before_its_end_is_told() {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        let arguments = [c"sleep".into(), c"3333".into()];
+        let program = Program { path: c"/bin/sleep", arguments: &arguments, environment: &[], descriptors: &[] };
+        let pid = Pid::from_raw(spawn(&program).unwrap()).unwrap();
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        let (sender, mut events) = mpsc::channel(4);
+        let link = Link::start(ours, pid.as_raw_pid(), pidfd, sender).unwrap();
+        assert_eq!(rustix::process::test_kill_process(pid), Ok(()), "it lives while its connection does");
+        drop(theirs);
+        let told = tokio::time::timeout(Duration::from_secs(10), events.recv()).await.unwrap();
+        assert!(matches!(told, Some(ShimEvent::Lost)), "{told:?}");
+        assert!(link.is_lost());
+        assert_eq!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH), "nothing of it is left");
+    }
+
+    #[tokio::test]
+    async fn a_shim_whose_daemon_does_not_listen_any_more_goes_on() {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        let arguments = [c"sleep".into(), c"3333".into()];
+        let program = Program { path: c"/bin/sleep", arguments: &arguments, environment: &[], descriptors: &[] };
+        let pid = Pid::from_raw(spawn(&program).unwrap()).unwrap();
+        let (sender, events) = mpsc::channel(4);
+        let link = Link::start(ours, pid.as_raw_pid(), pidfd_open(pid, PidfdFlags::empty()).unwrap(), sender).unwrap();
+        drop(events);
+        let event =
+            Event::LogLost { container: ContainerId::from_random([7; 32]), lost_bytes: 1, error: String::new() };
+        let said = wire::encode(Message { frame: Frame::Event(event), descriptors: Vec::new() }).unwrap();
+        wire::send(&theirs, &said).unwrap();
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while !link.is_lost() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .unwrap();
+        let ended = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG).unwrap();
+        assert!(ended.is_none(), "it was killed");
+        link.kill();
+        rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap();
     }
 }

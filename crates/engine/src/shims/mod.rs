@@ -6,6 +6,7 @@
 //! <state>/shims.log              what all shims log
 //! ```
 
+mod connect;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod launch;
@@ -23,7 +24,7 @@ use cradle_shim::protocol::{ContainerReport, ExitRecord};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
-use crate::ports::{Act, ShimEvent, ShimLink, Shims};
+use crate::ports::{Act, Found, ShimEvent, ShimLink, Shims};
 
 use launch::ShimsGroup;
 
@@ -51,8 +52,8 @@ impl Shims for Launcher {
         Box::pin(async move { Ok(launch::launch(self, pod, events).await?) })
     }
 
-    fn connect<'a>(&'a self, pod: &'a PodId, events: mpsc::Sender<ShimEvent>) -> Act<'a, Option<Arc<dyn ShimLink>>> {
-        Box::pin(async move { Ok(launch::connect(self, pod, events).await?) })
+    fn connect<'a>(&'a self, pod: &'a PodId, events: mpsc::Sender<ShimEvent>) -> Act<'a, Option<Found>> {
+        Box::pin(async move { Ok(connect::connect(self, pod, events).await?) })
     }
 
     fn none_left(&self) {

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use cradle_domain::{Class, ContainerId, Failure, PodId, Timestamp};
-use cradle_engine::ports::{Act, ShimEvent, ShimLink, Shims};
+use cradle_engine::ports::{Act, Found, ShimEvent, ShimLink, Shims};
 use cradle_shim::protocol::{ContainerReport, Event, Exit, Greeting, Reply, Request, VERSION};
 use tokio::sync::mpsc;
 
@@ -18,7 +18,9 @@ pub(crate) struct FakeShim {
     set_up: bool,
     containers: BTreeMap<ContainerId, ContainerReport>,
     pub streams: Streams,
-    /// The daemon that listens; dropping it tells the end of the shim.
+    /// It answers nobody.
+    silent: bool,
+    /// The daemon that listens.
     events: Option<mpsc::Sender<ShimEvent>>,
 }
 
@@ -28,15 +30,42 @@ impl FakeShim {
         alive.map(|report| report.container.clone()).collect()
     }
 
+    pub fn silence(&mut self) {
+        self.silent = true;
+    }
+
+    fn tell(&self, event: ShimEvent) {
+        if let Some(events) = &self.events {
+            // A daemon that died does not listen.
+            let _ = events.try_send(event);
+        }
+    }
+
+    fn greeting(&self, pod: &PodId) -> Greeting {
+        Greeting {
+            version: VERSION,
+            pod: pod.clone(),
+            pid: 1,
+            set_up: self.set_up,
+            containers: self.containers.values().cloned().collect(),
+        }
+    }
+
     pub fn end(&mut self, container: &ContainerId, code: i32) {
         let Some(report) = self.containers.get_mut(container).filter(|report| report.exit.is_none()) else { return };
         let exit = Exit { code, at: Timestamp::now(), oom_killed: false, timed_out: false };
         report.exit = Some(exit);
         self.streams.end(container);
         let event = Event::ContainerExited { container: container.clone(), exit };
-        if let Some(events) = &self.events {
-            // A daemon that died does not listen.
-            let _ = events.try_send(ShimEvent::Told(event));
+        self.tell(ShimEvent::Told(event));
+    }
+}
+
+impl State {
+    /// The end of a shim's process.
+    pub fn end_shim(&mut self, pod: &PodId) {
+        if let Some(shim) = self.shims.remove(pod) {
+            shim.tell(ShimEvent::Lost);
         }
     }
 }
@@ -54,12 +83,14 @@ impl Shims for FakeShims {
         }))
     }
 
-    fn connect<'a>(&'a self, pod: &'a PodId, events: mpsc::Sender<ShimEvent>) -> Act<'a, Option<Arc<dyn ShimLink>>> {
+    fn connect<'a>(&'a self, pod: &'a PodId, events: mpsc::Sender<ShimEvent>) -> Act<'a, Option<Found>> {
         let link = FakeLink { life: self.life.clone(), pod: pod.clone() };
         Box::pin(self.life.act("connect", move |state| {
+            state.shims.retain(|pod, shim| *pod != link.pod || !shim.silent);
             let Some(shim) = state.shims.get_mut(&link.pod) else { return Ok(None) };
             shim.events = Some(events);
-            Ok(Some(Arc::new(link) as Arc<dyn ShimLink>))
+            let greeting = shim.greeting(&link.pod);
+            Ok(Some(Found { link: Arc::new(link), greeting }))
         }))
     }
 
@@ -124,14 +155,11 @@ fn answer(
 ) -> Result<(Reply, Vec<OwnedFd>), Failure> {
     let gone = || Failure::new(Class::Unavailable, "the shim is gone");
     let shim = state.shims.get_mut(pod).ok_or_else(gone)?;
+    if shim.silent {
+        return Err(Failure::new(Class::Deadline, "the shim did not answer"));
+    }
     let reply = match request {
-        Request::Hello { .. } => Reply::Greeting(Box::new(Greeting {
-            version: VERSION,
-            pod: pod.clone(),
-            pid: 1,
-            set_up: shim.set_up,
-            containers: shim.containers.values().cloned().collect(),
-        })),
+        Request::Hello { .. } => Reply::Greeting(Box::new(shim.greeting(pod))),
         Request::SetUpPod(_) => {
             shim.set_up = true;
             return Ok((Reply::PodReady, netns_descriptors()?));
@@ -159,7 +187,7 @@ fn answer(
             for container in shim.running() {
                 shim.end(&container, 137);
             }
-            state.shims.remove(pod);
+            state.end_shim(pod);
             Reply::Done
         }
         Request::StartExec(start) => shim.streams.start(*start, descriptors, shim.events.clone())?,
