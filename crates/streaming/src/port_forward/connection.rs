@@ -12,6 +12,7 @@ use crate::descriptor::Descriptor;
 use crate::flag::raised;
 use crate::limits::FORWARD_CHUNKS;
 use crate::server::Shared;
+use crate::socket::do_not_pace;
 
 /// Where whoever reads from the client puts what is for a connection. What the pod does not take at once waits in a queue,
 /// so that a slow connection holds up the others only when that is full.
@@ -115,6 +116,8 @@ impl Forward {
 
     async fn dial(&self) -> Result<Descriptor, Failure> {
         let socket = self.shared.engine.dial(&self.pod, self.port).await?;
+        // From the pod's namespace to a port on its own loopback.
+        do_not_pace(&socket);
         let watched = Descriptor::stream(socket);
         watched.map_err(|error| Failure::new(Class::Exhausted, format!("watching the connection: {error}")))
     }
