@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use cradle_domain::{ContainerId, Timestamp};
-use cradle_executor::cgroup::Cgroup;
+use cradle_executor::cgroup::{Cgroup, ExecGroup};
 use rustix::io::Errno;
 
 use crate::connection::Waiter;
@@ -34,6 +34,8 @@ pub struct Container {
     /// Those who wanted it killed and await its end.
     pub kills: Vec<Waiter>,
     pub retry: Retry,
+    /// The group of an exec that has ended and left nobody in it: the next one's.
+    pub spare_group: Option<ExecGroup>,
     /// Groups of execs that have ended, but had processes left.
     pub left_groups: VecDeque<Cgroup>,
 }
@@ -99,7 +101,7 @@ pub struct Exec {
     pub container_number: u32,
     pub pid: i32,
     pub pidfd: OwnedFd,
-    pub cgroup: Cgroup,
+    pub group: ExecGroup,
     pub state: exec_state::State,
     /// Since its process died.
     pub exit: Option<Exit>,

@@ -112,15 +112,33 @@ pub fn exit(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Sets every signal to its default and blocks none: what a program expects to start with.
-pub fn default_signals() -> Result<()> {
-    // The kernel's struct: SIG_DFL, no flags, no restorer, nothing masked. libc would refuse the two signals that it
-    // keeps for itself, which the program may have a use for.
+/// The signals that this process ignores. Whatever it executes would ignore them as well: execve(2) sets those that are
+/// handled to their default, and no others.
+#[derive(Debug, Clone, Copy)]
+pub struct IgnoredSignals(u64);
+
+impl IgnoredSignals {
+    pub fn of_this_process() -> Self {
+        let ignored = (1..=LAST_SIGNAL).filter(|signal| {
+            let mut present = [0_u64; 4];
+            let (none, mask_size) = (std::ptr::null::<u64>(), std::mem::size_of::<u64>());
+            // SAFETY: `present` is as large as the kernel's struct on every machine, whose first word is the handler.
+            // libc would refuse the two signals that it keeps for itself, which a program may have a use for.
+            let asked =
+                unsafe { libc::syscall(libc::SYS_rt_sigaction, *signal, none, present.as_mut_ptr(), mask_size) };
+            asked == 0 && present[0] == libc::SIG_IGN as u64
+        });
+        IgnoredSignals(ignored.fold(0, |all, signal| all | 1 << (signal - 1)))
+    }
+}
+
+/// Sets the signals that this process ignores to their default and blocks none: what a program expects to start with.
+pub fn default_signals(ignored: IgnoredSignals) -> Result<()> {
+    // The kernel's struct: SIG_DFL, no flags, no restorer, nothing masked.
     let default = [0_u64; 4];
-    for signal in 1..=LAST_SIGNAL {
+    for signal in (1..=LAST_SIGNAL).filter(|signal| ignored.0 & 1 << (signal - 1) != 0) {
         let (none, mask_size) = (std::ptr::null::<u64>(), std::mem::size_of::<u64>());
-        // SAFETY: `default` is as large as the kernel's struct on every machine, and installs no handler. KILL and STOP,
-        // which have only a default, are refused.
+        // SAFETY: `default` is as large as the kernel's struct on every machine, and installs no handler.
         unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, mask_size) };
     }
     SigSet::empty().thread_set_mask().map_err(|error| Errno::from_raw_os_error(error as i32))

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use cradle_sys::SingleThreaded;
 use cradle_sys::namespace::{self, Kinds};
-use cradle_sys::process::{self, NewNamespaces};
+use cradle_sys::process::{self, IgnoredSignals, NewNamespaces};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
@@ -84,9 +84,9 @@ impl<'a> Child<'a> {
     }
 
     /// Does all steps; the last does not return.
-    pub(super) fn run(mut self, stdio: Stdio, memberships: &[OwnedFd]) -> ! {
+    pub(super) fn run(mut self, stdio: Stdio, ignored: IgnoredSignals) -> ! {
         let _guard = NeverReturn;
-        let failure = match self.prepare(stdio, memberships) {
+        let failure = match self.prepare(stdio, ignored) {
             Ok(()) => self.perform_all(),
             Err(error) => Failure { step: None, errno: error.errno, detail: error.detail },
         };
@@ -105,15 +105,15 @@ impl<'a> Child<'a> {
     }
 
     /// Everything before the first step: being tied to the shim, standard streams, control groups, namespaces.
-    fn prepare(&mut self, stdio: Stdio, memberships: &[OwnedFd]) -> Result<(), StepError> {
+    fn prepare(&mut self, stdio: Stdio, ignored: IgnoredSignals) -> Result<(), StepError> {
         self.die_with_shim()?;
         // Processes of the container that can see this one must not look into it: it has the shim's memory and program.
         set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-        process::default_signals()?;
+        process::default_signals(ignored)?;
         setsid().explain(|| "session".into())?;
         umask(Mode::empty());
-        for membership in memberships {
-            rustix::io::write(membership, b"0").explain(|| "joining the control group".into())?;
+        for tasks in self.launch.entrance.tasks() {
+            rustix::io::write(tasks, b"0").explain(|| "joining the control group".into())?;
         }
         match stdio {
             Stdio::Pipes { stdin, stdout, stderr } => {

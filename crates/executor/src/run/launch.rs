@@ -2,10 +2,11 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use cradle_sys::SingleThreaded;
 use cradle_sys::namespace::{self, Kinds};
-use cradle_sys::process::{self, Cloned, NewNamespaces};
+use cradle_sys::process::{self, Cloned, IgnoredSignals, NewNamespaces};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -16,16 +17,19 @@ use super::child;
 use super::error::StartError;
 use super::idmap::Mappings;
 use super::line::{self, Line};
-use crate::cgroup::Cgroup;
+use crate::cgroup::Entrance;
 use crate::limits::KILL_DEADLINE;
 use crate::plan::{Namespaces, Step};
 use crate::pod::PodNamespaces;
 use crate::procfs::Procfs;
 
+/// Asked once, before the first child: the process changes none afterwards.
+static IGNORED_SIGNALS: OnceLock<IgnoredSignals> = OnceLock::new();
+
 /// What is started, and where.
 pub(super) struct Launch<'a> {
     pub steps: &'a [Step],
-    pub cgroup: &'a Cgroup,
+    pub entrance: &'a Entrance,
     /// The namespaces that are new from the first moment.
     pub new: NewNamespaces,
     /// A PID namespace to be born into: a namespace, or a pidfd of one of its processes.
@@ -58,18 +62,16 @@ pub(super) struct Child {
 
 /// Makes the child, which begins with its steps. After an error there is none.
 pub(super) fn launch(launch: &Launch<'_>, stdio: Stdio, single: &SingleThreaded) -> Result<Child, StartError> {
-    let opened = |source| StartError::OpenCgroup { source };
-    let directory = launch.cgroup.directory().map_err(opened)?;
-    let memberships = launch.cgroup.attach_fds().map_err(opened)?;
+    let ignored = *IGNORED_SIGNALS.get_or_init(IgnoredSignals::of_this_process);
     let procfs = Procfs::open_host().map_err(|error| StartError::io("opening /proc", &error))?;
     let (ours, theirs) = line::open().map_err(|errno| StartError::kernel("making a socket pair", errno))?;
     let cloned = born_into(launch.pid_namespace, &procfs, single, || {
-        process::clone(launch.new, directory.as_ref().map(AsFd::as_fd), single)
+        process::clone(launch.new, launch.entrance.directory(), single)
     })?;
     match cloned {
         Cloned::Child => {
             drop(ours);
-            child::Child::new(launch, procfs, &theirs, single).run(stdio, &memberships)
+            child::Child::new(launch, procfs, &theirs, single).run(stdio, ignored)
         }
         Cloned::Parent { pid, pidfd } => {
             // Their copies here would keep the line open, and the ends of the pipes.

@@ -34,7 +34,7 @@ pub use self::starting::{Progress, Starting, died_by, ended_with};
 
 use self::idmap::Mappings;
 use self::launch::{Child, Entering, Launch};
-use crate::cgroup::{self, Cgroup};
+use crate::cgroup::{self, Cgroup, ExecGroup};
 use crate::plan::{ContainerPlan, ExecPlan, Namespace, Step};
 use crate::pod::{PidShare, PodNamespaces, Share};
 
@@ -60,7 +60,7 @@ pub struct Started {
     pub pidfd: OwnedFd,
     /// With [`Stdio::Terminal`].
     pub terminal_master: Option<OwnedFd>,
-    /// The control group made for the process: the container's, or the exec's own within it. Whoever reaps the process
+    /// The control group of the process: the container's, or the exec's own within it. Whoever reaps the process
     /// removes it.
     pub cgroup: Cgroup,
 }
@@ -97,9 +97,13 @@ pub fn begin(
     let pid_namespace = pid_namespace.as_ref().map(AsFd::as_fd);
     let mappings = Mappings::of(&plan.steps, pod, single)?;
     let cgroup = cgroup::create(&plan.cgroup, &plan.layout).map_err(|source| StartError::Cgroup { source })?;
+    let entrance = match cgroup.entrance() {
+        Ok(entrance) => entrance,
+        Err(source) => return finish(Err(StartError::OpenCgroup { source }), cgroup),
+    };
     let mut launch = Launch {
         steps: &plan.steps,
-        cgroup: &cgroup,
+        entrance: &entrance,
         new,
         pid_namespace,
         inner: NewNamespaces::default(),
@@ -124,34 +128,35 @@ pub fn exec(
     stdio: Stdio,
     single: &SingleThreaded,
 ) -> Result<Started, StartError> {
-    begin_exec(plan, container, group, stdio, single)?.wait(&plan.steps)
+    let group = container.cgroup.exec_child(group).map_err(|source| StartError::ExecCgroup { source })?;
+    match begin_exec(plan, container.pidfd, &group, stdio, single) {
+        Ok(starting) => starting.wait(&plan.steps),
+        Err(error) => finish(Err(error), group.cgroup).map(Starting::into_started),
+    }
 }
 
-/// Begins to start one more process in a container, and does not wait for it.
+/// Begins to start one more process in a container, in the group for it, and does not wait for it. After an error
+/// nobody is in the group.
 pub fn begin_exec(
     plan: &ExecPlan,
-    container: Container<'_>,
-    group: &str,
+    container: BorrowedFd<'_>,
+    group: &ExecGroup,
     stdio: Stdio,
     single: &SingleThreaded,
 ) -> Result<Starting, StartError> {
     check_terminal(&plan.steps, &stdio)?;
-    let cgroup = container.cgroup.exec_child(group).map_err(|source| StartError::ExecCgroup { source })?;
-    let launched = launch::launch(
-        &Launch {
-            steps: &plan.steps,
-            cgroup: &cgroup,
-            new: NewNamespaces::default(),
-            pid_namespace: Some(container.pidfd),
-            inner: NewNamespaces::default(),
-            inner_pid_namespace: None,
-            entering: Entering::Exec { container: container.pidfd },
-            mappings: &Mappings::default(),
-        },
-        stdio,
-        single,
-    );
-    finish(launched, cgroup)
+    let launch = Launch {
+        steps: &plan.steps,
+        entrance: &group.entrance,
+        new: NewNamespaces::default(),
+        pid_namespace: Some(container),
+        inner: NewNamespaces::default(),
+        inner_pid_namespace: None,
+        entering: Entering::Exec { container },
+        mappings: &Mappings::default(),
+    };
+    let Child { pid, pidfd, line } = launch::launch(&launch, stdio, single)?;
+    Ok(Starting::new(pid, pidfd, line, group.cgroup.clone()))
 }
 
 fn finish(launched: Result<Child, StartError>, cgroup: Cgroup) -> Result<Starting, StartError> {

@@ -66,6 +66,7 @@ impl Shim {
             stdin: ends.stdin,
             kills: Vec::new(),
             retry: Retry::default(),
+            spare_group: None,
             left_groups: VecDeque::new(),
         });
         Ok(())
@@ -242,7 +243,7 @@ impl Shim {
                 Err(_) => return Ok(()),
             },
             Target::Exec(_, id) => match self.execs.iter().find(|exec| exec.id == *id) {
-                Some(exec) => (&exec.pidfd, &exec.cgroup, exec.exit.is_none()),
+                Some(exec) => (&exec.pidfd, &exec.group.cgroup, exec.exit.is_none()),
                 None => return Ok(()),
             },
         };

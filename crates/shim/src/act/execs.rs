@@ -3,7 +3,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use cradle_domain::{Class, Signal, Timestamp};
-use cradle_executor::run::{self, Started, Starting};
+use cradle_executor::cgroup::{Cgroup, ExecGroup};
+use cradle_executor::run::{self, StartError, Started, Starting};
 
 use crate::container::{Exec, Retry};
 use crate::deadlines::Due;
@@ -16,18 +17,18 @@ use crate::streams;
 use super::reap::killed_by;
 
 impl Shim {
-    /// Begins to start an exec; also returns its container's number.
+    /// Begins to start an exec; also returns its container's number, and its group.
     pub(crate) fn begin_exec(
-        &self,
+        &mut self,
         request: &StartExec,
         descriptors: Vec<OwnedFd>,
-    ) -> Result<(Starting, u32), Refusal> {
+    ) -> Result<(Starting, u32, ExecGroup), Refusal> {
         self.refuse_new_start()?;
         let (id, exec) = (&request.container, request.exec);
-        let Some(container) = self.containers.iter().find(|container| container.id == *id) else {
+        let Some(index) = self.containers.iter().position(|container| container.id == *id) else {
             return Err(Refusal::new(Class::NotFound, format!("the pod has no container {}", id.short())));
         };
-        if !container.state.leader_lives() {
+        if !self.containers[index].state.leader_lives() {
             return Err(Refusal::new(Class::Refused, format!("container {} is not running", id.short())));
         }
         if self.execs.iter().any(|other| other.id == exec) || self.starts.iter().any(|start| start.is_exec(exec)) {
@@ -37,9 +38,34 @@ impl Shim {
             return Err(Refusal::new(Class::Exhausted, format!("{EXECS_MAX} execs are running in the pod")));
         }
         let stdio = streams::of_exec(request.io, descriptors)?;
-        let of = run::Container { pidfd: container.pidfd.as_fd(), cgroup: &container.cgroup };
-        let starting = run::begin_exec(&request.plan, of, &format!("exec-{}", exec.0), stdio, &self.single);
-        Ok((starting.map_err(|error| Refusal::from_error(&error))?, container.number))
+        let group = self.exec_group(index)?;
+        let container = &self.containers[index];
+        match run::begin_exec(&request.plan, container.pidfd.as_fd(), &group, stdio, &self.single) {
+            Ok(starting) => Ok((starting, container.number, group)),
+            Err(error) => {
+                self.remove_exec_group(&group.cgroup);
+                Err(Refusal::from_error(&error))
+            }
+        }
+    }
+
+    /// A group for an exec: one that an earlier exec has left empty, or a new one.
+    fn exec_group(&mut self, index: usize) -> Result<ExecGroup, Refusal> {
+        if let Some(spare) = self.containers[index].spare_group.take() {
+            if spare.is_usable() {
+                return Ok(spare);
+            }
+            self.containers[index].left_groups.push_back(spare.cgroup);
+        }
+        let name = format!("exec-{}", self.next_number());
+        let made = self.containers[index].cgroup.exec_child(&name);
+        made.map_err(|source| Refusal::from_error(&StartError::ExecCgroup { source }))
+    }
+
+    fn remove_exec_group(&mut self, group: &Cgroup) {
+        if let Err(error) = group.remove() {
+            self.complain("removing the control group of an exec", &error);
+        }
     }
 
     /// Enters an exec whose program runs; returns its terminal's master, which is the daemon's.
@@ -48,8 +74,9 @@ impl Shim {
         request: &StartExec,
         started: Started,
         container_number: u32,
+        group: ExecGroup,
     ) -> Option<OwnedFd> {
-        let Started { pid, pidfd, terminal_master, cgroup } = started;
+        let Started { pid, pidfd, terminal_master, cgroup: _ } = started;
         let number = self.next_number();
         self.execs.push(Exec {
             number,
@@ -58,7 +85,7 @@ impl Shim {
             container_number,
             pid,
             pidfd,
-            cgroup,
+            group,
             state: State::Running,
             exit: None,
             timed_out: false,
@@ -94,7 +121,7 @@ impl Shim {
         let Some(index) = self.exec_index(number) else { return };
         let exec = &self.execs[index];
         let leader = exec.exit.is_none().then_some(&exec.pidfd);
-        if self.clear_group(leader, &exec.cgroup) {
+        if self.clear_group(leader, &exec.group.cgroup) {
             self.exec_event(number, Happened::GroupEmptied);
         } else {
             let pause = self.execs[index].retry.pause();
@@ -105,7 +132,7 @@ impl Shim {
     /// Tells of an exec's end and forgets it.
     fn end_exec(&mut self, number: u32) {
         let Some(index) = self.exec_index(number) else { return };
-        let Exec { container, container_number, id, cgroup, exit, timed_out, .. } = self.execs.swap_remove(index);
+        let Exec { container, container_number, id, group, exit, timed_out, .. } = self.execs.swap_remove(index);
         for due in [Due::TimeOutExec, Due::KillExec, Due::EndExec] {
             self.deadlines.cancel(due(number));
         }
@@ -119,17 +146,21 @@ impl Shim {
         self.tell(Event::ExecExited { container, exec: id, exit: Exit { timed_out, ..exit } });
         // After the daemon was told: nobody waits for this.
         match self.container_index(container_number) {
-            Some(index) => {
-                self.containers[index].left_groups.push_back(cgroup);
-                self.sweep_groups(index);
-            }
-            None => {
-                if let Err(error) = cgroup.remove() {
-                    self.complain("removing the control group of an exec", &error);
-                }
-            }
+            Some(index) => self.keep_or_sweep(index, group),
+            None => self.remove_exec_group(&group.cgroup),
         }
         self.finish_shutdown();
+    }
+
+    /// Keeps the group of an ended exec for the next one, or gets rid of it.
+    fn keep_or_sweep(&mut self, index: usize, group: ExecGroup) {
+        let container = &mut self.containers[index];
+        if container.spare_group.is_none() && group.is_usable() {
+            container.spare_group = Some(group);
+        } else {
+            container.left_groups.push_back(group.cgroup);
+        }
+        self.sweep_groups(index);
     }
 
     /// Removes groups of ended execs, but not those in which processes that an exec left behind still run.
@@ -139,8 +170,8 @@ impl Shim {
             // A removal of one that is not empty would wait for it.
             if !matches!(group.is_empty(), Ok(true)) {
                 self.containers[index].left_groups.push_front(group);
-            } else if let Err(error) = group.remove() {
-                self.complain("removing the control group of an exec", &error);
+            } else {
+                self.remove_exec_group(&group);
             }
         }
     }

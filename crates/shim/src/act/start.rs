@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use cradle_domain::{Class, ContainerId, Signal, Timestamp};
+use cradle_executor::cgroup::ExecGroup;
 use cradle_executor::limits::{KILL_DEADLINE, START_DEADLINE};
 use cradle_executor::run::{self, Progress, StartError, Starting};
 use rustix::io::Errno;
@@ -43,7 +44,7 @@ pub struct Start {
 #[derive(Debug)]
 enum What {
     Container { request: Box<StartContainer>, ends: Ends, log: Option<LogFile> },
-    Exec { request: Box<StartExec>, container_number: u32 },
+    Exec { request: Box<StartExec>, container_number: u32, group: ExecGroup },
 }
 
 impl Start {
@@ -127,8 +128,8 @@ impl Shim {
     /// Begins to start one more process in a container; the answer comes when its program runs.
     pub(crate) fn start_exec(&mut self, waiter: Waiter, request: Box<StartExec>, descriptors: Vec<OwnedFd>) {
         match self.begin_exec(&request, descriptors) {
-            Ok((starting, container_number)) => {
-                self.watch_start(waiter, starting, What::Exec { request, container_number });
+            Ok((starting, container_number, group)) => {
+                self.watch_start(waiter, starting, What::Exec { request, container_number, group });
             }
             Err(refusal) => self.refuse(&waiter, refusal),
         }
@@ -340,8 +341,8 @@ impl Shim {
                 }
                 Err(refusal) => self.refuse(&waiter, refusal),
             },
-            What::Exec { request, container_number } => {
-                let master = self.hold_exec(&request, started, container_number);
+            What::Exec { request, container_number, group } => {
+                let master = self.hold_exec(&request, started, container_number, group);
                 self.answer(&waiter, Reply::Started { pid, at }, master.into_iter().collect());
             }
         }

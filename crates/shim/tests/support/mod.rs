@@ -427,6 +427,13 @@ impl TestShim {
         Cgroup::open(&format!("{}/{}", self.cgroup, id.short()), &self.facts.layout).unwrap()
     }
 
+    /// Removes the group of an exec, as a container may.
+    pub fn remove_exec_group(&self, id: &ContainerId, group: &str) {
+        let path = format!("{}/{}/{group}", self.cgroup.trim_start_matches('/'), id.short());
+        let trees = self.facts.layout.hierarchies().iter();
+        assert_eq!(trees.filter(|tree| std::fs::remove_dir(tree.mount_point().join(&path)).is_ok()).count(), 1);
+    }
+
     /// Moves a process into a group of its own beside the containers'.
     pub fn move_elsewhere(&self, pid: i32) -> Cgroup {
         let path = format!("{}/elsewhere", self.cgroup);

@@ -70,6 +70,36 @@ fn an_exec_that_times_out_takes_its_tree_along_and_nothing_else() {
 }
 
 #[test]
+fn execs_one_after_another_share_a_group_that_is_empty_and_there() {
+    if !is_root() {
+        return;
+    }
+    let mut shim = TestShim::with_host_pod();
+    let (id, _) = shim.start(&script("exec sleep 1000"));
+    let group_of = |shim: &mut TestShim, command: &str| {
+        let (out, end) = pipe();
+        let io = ExecIo::Pipes { stdin: false, stdout: true, stderr: false };
+        let (exec, _) = shim.exec(&id, &format!("cat /proc/self/cgroup; {command}"), io, vec![end], None);
+        let text = text(out);
+        assert_eq!(shim.client.exec_exit(exec).code, 0);
+        // A group is kept after the exit was told.
+        shim.client.hello();
+        let path = text.lines().find(|line| line.contains("/exec-")).unwrap_or_else(|| panic!("{text}"));
+        path.rsplit('/').next().unwrap().to_owned()
+    };
+    let first = group_of(&mut shim, "true");
+    assert_eq!(group_of(&mut shim, "true"), first);
+    assert_eq!(group_of(&mut shim, "sleep 1003 >/dev/null & true"), first);
+    let second = group_of(&mut shim, "true");
+    assert_ne!(second, first, "somebody is still in the first");
+    // A container with its groups mounted may remove it.
+    shim.remove_exec_group(&id, &second);
+    let third = group_of(&mut shim, "true");
+    assert!(third != second && third != first, "{third}");
+    shim.shut_down();
+}
+
+#[test]
 fn an_exec_with_a_terminal_gives_its_master_to_the_daemon() {
     if !is_root() {
         return;

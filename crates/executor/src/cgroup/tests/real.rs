@@ -1,7 +1,7 @@
 //! Groups of this machine, v1, hybrid or v2: needs root. Every test has groups of its own and leaves none behind.
 
 use std::fmt::Write as _;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ pub(super) struct TestGroup {
     pub(super) path: String,
     children: Vec<Child>,
     /// Through which the children join; they open them by number, so these must not be used again meanwhile.
-    descriptors: Vec<OwnedFd>,
+    entrances: Vec<Entrance>,
 }
 
 impl Drop for TestGroup {
@@ -77,20 +77,20 @@ impl TestGroup {
     pub(super) fn new(test: &str, layout: &Layout, resources: Value) -> TestGroup {
         let path = path(test);
         let group = create(&plan_for(&path, layout, resources), layout).unwrap();
-        TestGroup { group, layout: layout.clone(), path, children: Vec::new(), descriptors: Vec::new() }
+        TestGroup { group, layout: layout.clone(), path, children: Vec::new(), entrances: Vec::new() }
     }
 
     /// A group that is there already.
     pub(super) fn of(group: Cgroup, layout: &Layout) -> TestGroup {
         let path = format!("/{}", group.path().as_str());
-        TestGroup { group, layout: layout.clone(), path, children: Vec::new(), descriptors: Vec::new() }
+        TestGroup { group, layout: layout.clone(), path, children: Vec::new(), entrances: Vec::new() }
     }
 
     /// Starts a shell that joins `group` as a child of clone3 does and then runs `script`.
     #[expect(clippy::disallowed_methods, reason = "a test starts a shell of its own")]
     pub(super) fn start_in(&mut self, group: &Cgroup, script: &str) -> Pid {
-        let descriptors = group.attach_fds().unwrap();
-        let mut joined = descriptors.iter().fold(String::new(), |mut text, file| {
+        let entrance = group.entrance().unwrap();
+        let mut joined = entrance.tasks().iter().fold(String::new(), |mut text, file| {
             let _ = writeln!(text, "echo 0 >/proc/{}/fd/{} || exit 99", std::process::id(), file.as_raw_fd());
             text
         });
@@ -106,7 +106,7 @@ impl TestGroup {
             .unwrap();
         let pid = Pid::from_child(&child);
         self.children.push(child);
-        self.descriptors.extend(descriptors);
+        self.entrances.push(entrance);
         pid
     }
 
@@ -287,7 +287,7 @@ fn without_a_unified_tree_what_forks_is_killed_in_passes_and_an_exec_alone() {
     let mut test = TestGroup::new("pure", &layout, json!({"pids": {"limit": 60}}));
     assert!(test.group.directory().unwrap().is_none());
     let main = test.start("exec sleep 1000");
-    let exec = test.group.exec_child("exec-1").unwrap();
+    let exec = test.group.exec_child("exec-1").unwrap().cgroup;
     test.start_in(&exec, "while :; do (sleep 0.01 &) 2>/dev/null; done");
     wait_until("the exec has many processes", || exec.processes().unwrap().len() > 5);
     exec.kill().unwrap();
@@ -314,7 +314,7 @@ fn an_exec_is_killed_alone_and_charged_to_its_container() {
     let Some(layout) = root_layout("an_exec_is_killed_alone") else { return };
     let mut test = TestGroup::new("exec", &layout, json!({"pids": {"limit": 50}}));
     let main = test.start("exec sleep 1000");
-    let exec = test.group.exec_child("exec-1").unwrap();
+    let exec = test.group.exec_child("exec-1").unwrap().cgroup;
     assert!(matches!(test.group.exec_child("exec-1"), Err(ExecChildError::Directory { .. })));
     let tool = test.start_in(&exec, "(sleep 1000 &); exec sleep 1000");
     wait_until("both processes of the exec are there", || exec.processes().unwrap().len() == 2);

@@ -107,7 +107,7 @@ fn the_kernel_enforces_a_device_program_and_its_replacement() {
     assert_ne!(test.run("exec 3>/dev/kmsg"), 0);
     // An exec's group lies below it and is bound by the same rules.
     create(&plan_for(&test.path, &layout, deny), &layout).unwrap();
-    let exec = test.group.exec_child("exec-1").unwrap();
+    let exec = test.group.exec_child("exec-1").unwrap().cgroup;
     let mut inner = TestGroup::of(exec, &layout);
     assert_ne!(inner.run("exec 3</dev/kmsg"), 0);
     assert_eq!(inner.run("exec 3</dev/zero"), 0);
@@ -120,13 +120,13 @@ fn the_kernel_kills_a_group_of_v2_and_an_exec_alone() {
     let Some(layout) = unified("the_kernel_kills_a_group_of_v2") else { return };
     let mut test = TestGroup::new("v2-kill", &layout, json!({}));
     let main = test.start("exec sleep 1000");
-    let exec = test.group.exec_child("exec-1").unwrap();
+    let exec = test.group.exec_child("exec-1").unwrap().cgroup;
     test.start_in(&exec, "sleep 1000 & exec sleep 1000");
     wait_until("both processes of the exec are there", || exec.processes().unwrap().len() == 2);
     exec.kill().unwrap();
     wait_until("the exec is dead", || exec.is_empty().unwrap());
     assert_eq!(test.group.processes().unwrap(), [main]);
     assert!(!test.group.is_empty().unwrap());
-    assert!(exec.attach_fds().unwrap().is_empty());
+    assert!(exec.entrance().unwrap().tasks().is_empty());
     exec.remove().unwrap();
 }
