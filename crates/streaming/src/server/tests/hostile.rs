@@ -120,27 +120,6 @@ async fn a_session_in_which_nothing_moves_is_ended() {
 }
 
 #[tokio::test]
-async fn ten_thousand_streams_end_the_session() {
-    let place = Place::new().await;
-    for (path, version, headers) in [
-        (place.exec(&["wait"], OUTPUT), V4, &[("streamtype", "stdin")][..]),
-        (place.port_forward(&[]), "portforward.k8s.io", &[("streamtype", "data")][..]),
-        (
-            place.port_forward(&[]),
-            "portforward.k8s.io",
-            &[("streamtype", "data"), ("port", "1"), ("requestid", "x")][..],
-        ),
-    ] {
-        let mut client = Spdy::new(place.address, &path, version).await;
-        for _ in 0..10_000 {
-            client.open(headers).await;
-        }
-        client.listen_to_the_end().await;
-        place.empty().await;
-    }
-}
-
-#[tokio::test]
 async fn what_is_no_spdy_ends_the_session_with_a_goodbye() {
     let place = Place::new().await;
     let bomb = testing::Client::new().compress(&vec![0; 8 << 20]);

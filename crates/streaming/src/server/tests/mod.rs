@@ -2,8 +2,10 @@
 
 mod clients;
 mod commands;
+mod every_way;
 mod forwards;
 mod hostile;
+mod tls;
 
 #[path = "../../../../engine/tests/support/mod.rs"]
 mod support;
