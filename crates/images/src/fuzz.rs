@@ -1,15 +1,18 @@
-//! Fuzz targets: what registries may serve as manifests, configurations and layers.
+//! Fuzz targets: what registries may serve as manifests, configurations and layers, and archives of images.
 
 use std::fs;
 use std::io::Cursor;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cradle_domain::failure::Chain;
 use cradle_domain::{Class, Classified};
 
+use crate::archive::{ArchiveError, ArchiveImage, images, spool};
 use crate::limits::{CONFIG_LIST_MAX, LAYERS_MAX, PATH_MAX_BYTES};
 use crate::manifest::{Document, LayerDescriptor, Platform, choose, parse_config, parse_document};
+use crate::pipeline::digest_of;
 use crate::tar::{BLOCK, Reader};
 use crate::tree::{Tree, TreeError};
 
@@ -60,6 +63,50 @@ pub fn config(data: &[u8]) {
         }
         Err(error) => check_refusal(&error),
     }
+}
+
+/// Most bytes of an archive of images.
+const ARCHIVE_MAX_BYTES: u64 = 256 << 10;
+
+/// An archive of images, after a byte that says whether the checksums of its headers are made right. What is found in it is
+/// what it has, and where it has it.
+pub fn image_archive(data: &[u8]) {
+    let Some((&fix, data)) = data.split_first() else { return };
+    let mut archive = data.to_vec();
+    if fix & 1 == 1 {
+        fix_checksums(&mut archive);
+    }
+    let copy = rustix::fs::memfd_create("archive", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    let archive = match spool(Cursor::new(&archive), copy.into(), ARCHIVE_MAX_BYTES) {
+        Ok(archive) => Arc::new(archive),
+        Err(error) => return check_archive_error(&error),
+    };
+    let length = archive.copy.metadata().unwrap().len();
+    assert!(length <= ARCHIVE_MAX_BYTES);
+    let found = match images(&archive) {
+        Ok(found) => found,
+        Err(error) => return check_archive_error(&error),
+    };
+    assert!(!found.is_empty());
+    for ArchiveImage { resolved, .. } in found {
+        assert_eq!(digest_of(&resolved.served.bytes), resolved.digest);
+        match parse_document(&resolved.served.bytes, resolved.served.media_type.as_deref()) {
+            Ok(Document::Manifest(manifest)) => {
+                let named = manifest.layers.iter().map(|layer| &layer.digest).chain([&manifest.config.digest]);
+                for file in named.filter_map(|digest| archive.contents.blob(digest)) {
+                    assert!(file.offset + file.size <= length);
+                    assert_eq!(archive.document("", file).unwrap().len() as u64, file.size);
+                }
+            }
+            Ok(Document::Index(_)) => {}
+            Err(error) => check_refusal(&error),
+        }
+    }
+}
+
+fn check_archive_error(error: &ArchiveError) {
+    assert!(matches!(error.class(), Class::Invalid | Class::Corrupt), "{error}");
+    assert!(!Chain(error).to_string().is_empty());
 }
 
 fn check_refusal<E: Classified + 'static>(error: &E) {

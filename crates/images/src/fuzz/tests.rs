@@ -1,9 +1,12 @@
 //! The targets on documents and archives as tools write them, and on what a mutator makes of those.
 
+use std::io::Write;
+
 use cradle_domain::Digest;
 use cradle_testkit::fuzz::Replay;
 use serde_json::{Value, json};
 
+use crate::pipeline::digest_of;
 use crate::tar::testing::{Archive, Made, header, set_checksum};
 
 fn descriptor(media_type: &str, byte: u8) -> Value {
@@ -115,6 +118,58 @@ fn archives() -> Vec<Vec<u8>> {
     set_checksum(&mut old_sparse);
     gnu.add_raw(&old_sparse, &[1; 512]);
     vec![Archive::of(plain), Archive::of(hidden), Archive::of(long), Archive::of(sparse), gnu.finish()]
+}
+
+/// Archives of images in both forms, plain and compressed.
+fn image_archives() -> [Vec<u8>; 4] {
+    let blob = |content: &[u8]| Made::file(&format!("blobs/sha256/{}", digest_of(content).hex()), content);
+    let layer = Archive::of([Made::file("a", "content")]);
+    let config =
+        json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [digest_of(&layer)]}});
+    let config = config.to_string();
+    let list =
+        json!([{"Config": "c.json", "RepoTags": ["app:1", "r.test/app:2"], "Layers": ["1/layer.tar", "2/layer.tar"]}]);
+    let docker = Archive::of([
+        Made::folder("1/"),
+        Made::file("1/layer.tar", layer.clone()),
+        Made::symlink("2/layer.tar", "../1/layer.tar"),
+        Made::file("c.json", config.as_str()),
+        Made::file("manifest.json", list.to_string()),
+    ]);
+    let described = |media_type: &str, content: &[u8]| json!({"mediaType": media_type, "digest": digest_of(content), "size": content.len()});
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": described("application/vnd.oci.image.config.v1+json", config.as_bytes()),
+        "layers": [described("application/vnd.oci.image.layer.v1.tar", &layer)],
+    });
+    let manifest = manifest.to_string();
+    let mut entries =
+        [described("application/vnd.oci.image.manifest.v1+json", manifest.as_bytes()), described("application/x", b"")];
+    entries[0]["annotations"] = json!({"io.containerd.image.name": "app:1", "org.opencontainers.image.ref.name": "1"});
+    entries[1]["annotations"] = json!({"vnd.docker.reference.type": "attestation-manifest"});
+    let layout = Archive::of([
+        Made::file("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#),
+        blob(&layer),
+        blob(config.as_bytes()),
+        blob(manifest.as_bytes()),
+        Made::file("index.json", json!({"schemaVersion": 2, "manifests": entries}).to_string()),
+    ]);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&docker).unwrap();
+    let zstd = ::zstd::encode_all(&*layout, 1).unwrap();
+    [docker, layout, gzip.finish().unwrap(), zstd]
+}
+
+#[test]
+fn archives_of_images_do_no_harm() {
+    for archive in image_archives() {
+        let copy = tempfile::tempfile().unwrap();
+        let archive = std::sync::Arc::new(crate::archive::spool(&*archive, copy, 1 << 20).unwrap());
+        assert_eq!(crate::archive::images(&archive).unwrap().len(), 1);
+    }
+    let samples = image_archives().into_iter().zip([1, 1, 0, 0]);
+    let samples = samples.map(|(archive, fix)| [&[fix], &archive[..]].concat());
+    Replay::new("image_archive").run(samples, super::image_archive);
 }
 
 #[test]
