@@ -1,5 +1,6 @@
 //! Full lives of pods, as an impatient client leads them: short deadlines, and every request again until it succeeds.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -22,13 +23,34 @@ pub struct Patience {
     pub first_ms: (u64, u64),
     /// How often a request is first sent with a deadline that cannot be kept: once in so many.
     pub hopeless_once_in: u64,
+    /// How often a request is first sent and then cancelled: once in so many.
+    pub cancelled_once_in: u64,
 }
+
+/// Until a request is cancelled, in ms: most of them are under way then, some are done.
+const CANCELLED_AFTER_MS: std::ops::Range<u64> = 0..30;
 
 /// What one life took.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Effort {
     pub requests: usize,
     pub retries: usize,
+    /// Requests that the client took back before their answer.
+    pub cancelled: usize,
+}
+
+impl Effort {
+    pub fn add(&mut self, other: Effort) {
+        self.requests += other.requests;
+        self.retries += other.retries;
+        self.cancelled += other.cancelled;
+    }
+}
+
+impl fmt::Display for Effort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} requests, {} cancelled, {} retries", self.requests, self.cancelled, self.retries)
+    }
 }
 
 /// One client.
@@ -136,9 +158,18 @@ impl Liver {
         if self.random.once_in(self.patience.hopeless_once_in) {
             deadline = self.random.milliseconds(1..4);
         }
+        let mut cancelled = self.random.once_in(self.patience.cancelled_once_in);
         loop {
             self.effort.requests += 1;
-            let status = match ask(&self.client.within(deadline)).await {
+            let answer = if std::mem::take(&mut cancelled) {
+                let after = self.random.milliseconds(CANCELLED_AFTER_MS);
+                let asked = tokio::time::timeout(after, ask(&self.client.within(PATIENCE))).await;
+                self.effort.cancelled += usize::from(asked.is_err());
+                asked.unwrap_or_else(|_| Err(Status::cancelled("by this client")))
+            } else {
+                ask(&self.client.within(deadline)).await
+            };
+            let status = match answer {
                 Ok(answer) => return Ok(Ok(answer)),
                 Err(status) if wanted(&status) => return Ok(Err(status)),
                 Err(status) => status,

@@ -1,5 +1,5 @@
 //! Many clients lead lives of pods for a long time, and give up on many of their requests. The daemon's memory and
-//! descriptors at the end are those of the beginning.
+//! descriptors at the end are those of the beginning: here it lives all the time, [`crate::killed`] kills it.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use tokio::task::JoinSet;
 
 use crate::figures::{self, Times};
-use crate::lives::{Liver, Patience};
+use crate::lives::{Effort, Liver, Patience};
 use crate::look;
 use crate::suite::Suite;
 
@@ -23,7 +23,7 @@ struct Form {
 const SHORT: Form = Form { clients: 16, time: Duration::from_secs(15), lives: 50 };
 const LONG: Form = Form { clients: 50, time: Duration::from_secs(600), lives: 2000 };
 
-const PATIENCE: Patience = Patience { first_ms: (500, 5000), hopeless_once_in: 10 };
+const PATIENCE: Patience = Patience { first_ms: (500, 5000), hopeless_once_in: 20, cancelled_once_in: 20 };
 
 /// Growth of the daemon's memory from the first tenth of the time to the last that is no leak: caches fill.
 const GROWTH_KIB: u64 = 4 * 1024;
@@ -46,24 +46,25 @@ pub async fn run(suite: &Suite) -> Result<()> {
         let (home, lived) = (node.home().clone(), lived.clone());
         let mut liver = Liver::new(home.client(), suite.random(), PATIENCE);
         clients.spawn_local(async move {
-            let (mut times, mut retries) = (Times::default(), 0);
+            let (mut times, mut effort) = (Times::default(), Effort::default());
             while begun.elapsed() < form.time || lived.get() < form.lives {
                 let at = Instant::now();
-                retries += liver.live(&home, &format!("load-{number}-{}", times.count())).await?.retries;
+                effort.add(liver.live(&home, &format!("load-{number}-{}", times.count())).await?);
                 lived.set(lived.get() + 1);
                 times.add(at.elapsed());
             }
-            Ok::<_, anyhow::Error>((times, retries))
+            Ok::<_, anyhow::Error>((times, effort))
         });
     }
-    let (mut samples, mut times, mut retries, mut broken) = (Vec::new(), Times::default(), 0, Vec::new());
+    let (mut samples, mut times, mut effort) = (Vec::new(), Times::default(), Effort::default());
+    let mut broken = Vec::new();
     let mut ticks = tokio::time::interval(form.time / 100);
     loop {
         tokio::select! {
             ended = clients.join_next() => match ended {
                 None => break,
                 Some(ended) => match ended? {
-                    Ok((led, again)) => { times.extend(led); retries += again; }
+                    Ok((led, spent)) => { times.extend(led); effort.add(spent); }
                     Err(error) => broken.push(format!("{error:#}")),
                 },
             },
@@ -71,7 +72,7 @@ pub async fn run(suite: &Suite) -> Result<()> {
         }
     }
     let seconds = begun.elapsed().as_secs_f64();
-    println!("# {} lives in {seconds:.0} s with {} clients, {retries} retries: {times}", times.count(), form.clients);
+    println!("# {} lives in {seconds:.0} s with {} clients, {effort}: {times}", times.count(), form.clients);
     let seen = format!("{} clients gave up: {}", broken.len(), broken.join("; "));
     suite.holds("every_life_completes_under_load", broken.is_empty(), seen);
     suite.holds("enough_lives_were_led", times.count() >= form.lives, times.count());

@@ -26,6 +26,7 @@ mod random;
 mod reads;
 mod restart;
 mod running;
+mod shims;
 mod specs;
 mod speed;
 mod stuck;
@@ -51,7 +52,7 @@ enum Name {
     Crowd,
     /// The same request from many clients, in any order
     Joined,
-    /// A daemon that is killed all the time
+    /// A daemon that is killed all the time, under many clients
     Killed,
     /// Many clients for a long time
     Load,
@@ -67,6 +68,8 @@ enum Name {
     Nested,
     /// Clients that stall, break the protocol or may not be there
     Hostile,
+    /// Shims that hang up, are silent or listen to somebody else
+    Shims,
 }
 
 #[derive(Debug, Parser)]
@@ -118,5 +121,6 @@ async fn run(name: Name, suite: &Suite) -> anyhow::Result<()> {
         Name::Full => full::run(suite).await,
         Name::Nested => nested::run(suite).await,
         Name::Hostile => hostile::run(suite).await,
+        Name::Shims => shims::run(suite).await,
     }
 }

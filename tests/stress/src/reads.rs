@@ -27,7 +27,8 @@ const SHORT: Form = Form { resting: 20, changing: 10, time: Duration::from_secs(
 const LONG: Form = Form { resting: 100, changing: 50, time: Duration::from_secs(60), bound: Duration::from_millis(5) };
 
 /// Clients that wait as long as it takes.
-const PATIENCE: Patience = Patience { first_ms: (60_000, 60_001), hopeless_once_in: u64::MAX };
+const PATIENCE: Patience =
+    Patience { first_ms: (60_000, 60_001), hopeless_once_in: u64::MAX, cancelled_once_in: u64::MAX };
 
 /// The one who measures goes first: it is the daemon that is measured.
 const NICENESS: i32 = -10;

@@ -186,7 +186,7 @@ async fn shim_silent(suite: &Suite, node: &mut Node, pods: &Pods) -> Result<()> 
 }
 
 /// Waits until the daemon tells of the shim's death as it must; tells how long that took.
-async fn loss_is_told(client: &Client, of: &Running) -> Result<Duration> {
+pub async fn loss_is_told(client: &Client, of: &Running) -> Result<Duration> {
     let begun = Instant::now();
     until(SHIM_LOSS_BOUND, "the shim's death", async || {
         let seen = of.states(client).await?;
