@@ -50,14 +50,30 @@ done
 
 # ---- a terminal ------------------------------------------------------------------------------------------------------
 
-# typed COMMAND: what a terminal shows of a shell in the container that gets COMMAND.
-typed() { script -qec "stty cols 101 rows 37; '$DIST/cradle' --socket '$SOCKET' exec -it $N sh" /dev/null <<< "$1" | tr -d '\r'; }
-shown=$(typed "stty size; echo TERM=\$TERM; exit 3" || true)
-holds a_terminal_has_the_size_of_the_users "$shown" '^37 101$'
-holds a_terminal_has_a_type "$shown" '^TERM=xterm$'
-STATUS=0
-script -qec "'$DIST/cradle' --socket '$SOCKET' exec -it $N sh" /dev/null <<< 'exit 3' > /dev/null || STATUS=$?
-equals a_terminals_exit_code_is_passed_on 3 "$STATUS"
+OUR=("$DIST/cradle" --socket "$SOCKET") THEIR=(crictl --config /dev/null --timeout 60s -r "unix://$SOCKET" -i "unix://$SOCKET")
+terminal() { python3 "$ROOT/tests/node/terminal.py" "$@"; }
+is_running() { [[ $(cri inspect "$1" | jq -r .status.state) = CONTAINER_RUNNING ]]; }
+
+terminal use cradle_exec_in_a_terminal 7 7 "${OUR[@]}" exec -it "$N" sh
+terminal use crictl_exec_in_a_terminal 7 1 "${THEIR[@]}" exec -it "$ID" sh
+terminal use crictl_exec_over_websocket_in_a_terminal 7 1 "${THEIR[@]}" exec -it -r websocket "$ID" sh
+cradle run -dit --name "$N-t" "$IMAGE" sh > "$PLACE/out/id"
+TERMINAL=$(cat "$PLACE/out/id") POD_IDS="$POD_IDS $(cri inspect "$(cat "$PLACE/out/id")" | jq -r .info.sandboxID)"
+terminal leave what_is_detached_from '\x10\x11' "${OUR[@]}" attach "$N-t"
+check and_it_goes_on is_running "$TERMINAL"
+terminal use cradle_attach_in_a_terminal 7 7 "${OUR[@]}" attach "$N-t"
+
+terminal end a_terminated_client '' 143 "kill -TERM \$CLIENT" "${OUR[@]}" exec -it "$N" sh
+terminal end a_client_that_is_hung_up '' 129 "kill -HUP \$CLIENT" "${OUR[@]}" exec -it "$N" sh
+terminal end a_daemon_that_stops 'daemon of the container runtime stops' 125 "kill -TERM $(cat "$PLACE/daemon.pid")" "${OUR[@]}" exec -it "$N" sh
+daemon_stop
+daemon_start
+terminal end a_daemon_that_is_killed '[Cc]onnection' 125 "kill -KILL $(cat "$PLACE/daemon.pid")" "${OUR[@]}" exec -it "$N" sh
+daemon_kill
+daemon_start
+cradle run -dit --name "$N-k" "$IMAGE" sh > "$PLACE/out/id"
+KILLED=$(cri inspect "$(cat "$PLACE/out/id")") POD_IDS="$POD_IDS $(cri inspect "$(cat "$PLACE/out/id")" | jq -r .info.sandboxID)"
+terminal end a_container_that_is_killed '' 137 "kill -KILL $(jq .info.pid <<< "$KILLED")" "${OUR[@]}" exec -it "$N-k" sh
 
 # ---- attach ----------------------------------------------------------------------------------------------------------
 
@@ -90,6 +106,53 @@ closed=$(sed -nE 's/.*127\.0\.0\.1:([0-9]+) leads to port 81 .*/\1/p' "$PLACE/ou
 curl -s --max-time 5 "http://127.0.0.1:$closed/" > /dev/null || true
 check a_port_that_nobody_listens_on_is_said_to_be_so until_true 5 grep -q 'Connection refused' "$PLACE/out/forward"
 check and_costs_the_other_connections_nothing is_forwarding
+end TERM
+
+# ---- much through port-forward ---------------------------------------------------------------------------------------
+
+MIB=64
+[[ ${TEST_LONG:-} != 1 ]] || MIB=10240
+"${THEIR[@]}" exec "$ID" nc -ll -p 9000 -e dd if=/dev/zero bs=64k < /dev/null > /dev/null 2>&1 &
+"${THEIR[@]}" exec "$ID" nc -ll -p 9001 -e wc -c < /dev/null > /dev/null 2>&1 &
+# memory FIELD: of the daemon, in KiB.
+memory() { awk -v field="$1:" '$1 == field { print $2 }' "/proc/$(cat "$PLACE/daemon.pid")/status"; }
+# local_port PORT: what leads to it.
+local_port() { sed -nE "s/.*127\.0\.0\.1:([0-9]+) .*[ >]$1( .*)?\$/\1/p" "$PLACE/out/forward"; }
+# goes DIRECTION MIB: whether so much gets there, and in one direction is known to have arrived.
+goes() { python3 - "$1" "$2" "$(local_port "$([[ $1 = from_the_pod ]] && echo 9000 || echo 9001)")" << 'PYTHON'
+import socket, sys
+wanted, way = int(sys.argv[2]) << 20, socket.create_connection(("127.0.0.1", int(sys.argv[3])))
+if sys.argv[1] == "from_the_pod":
+    room, count = bytearray(1 << 20), 0
+    while count < wanted:
+        count += way.recv_into(room) or sys.exit(f"{count} bytes")
+else:
+    for _ in range(wanted >> 20):
+        way.sendall(bytes(1 << 20))
+    way.shutdown(socket.SHUT_WR)
+    told = b"".join(iter(lambda: way.recv(4096), b"")).decode()
+    told.strip() == str(wanted) or sys.exit(f"{told!r} bytes")
+PYTHON
+}
+much() {
+    local direction before
+    for direction in from_the_pod to_the_pod; do
+        # The code that it takes is in memory afterwards.
+        until_true 10 goes $direction 1
+        echo 5 > "/proc/$(cat "$PLACE/daemon.pid")/clear_refs"
+        before=$(memory VmRSS)
+        check "${MIB}_mib_go_${direction}_$1" goes $direction $MIB
+        echo "# $1: $MIB MiB $direction; the daemon: $before KiB before, $(memory VmHWM) KiB at most, $(memory VmRSS) KiB after"
+        check "and_the_daemon_grows_by_less_than_2_mib_$1_$direction" test $(($(memory VmHWM) - before)) -lt 2048
+    done
+}
+for transport in spdy websocket; do
+    begin port-forward -r $transport "$POD" 0:9000 0:9001 > "$PLACE/out/forward" 2>&1 < /dev/null
+    much over_$transport
+    end KILL
+done
+"${OUR[@]}" port-forward "$N" 0:9000 0:9001 > "$PLACE/out/forward" 2>&1 < /dev/null & PID=$!
+much by_our_own_client
 end TERM
 
 # ---- ends ------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ mod status;
 mod terminal;
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -21,6 +22,9 @@ use terminal::RawMode;
 pub use detach::DetachKeys;
 pub use status::Ended;
 pub use terminal::is_terminal;
+
+/// What a goodbye to the daemon may take.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// The numbers of channels.
 const STDIN: u8 = 0;
@@ -40,9 +44,10 @@ pub struct Connected {
 /// Connects this program's streams with those behind a URL until the process has ended, or the user leaves.
 pub async fn connect(url: &str, connected: &Connected) -> Result<Ended, Error> {
     let link = Link::open(url).await?;
-    let mut interrupts = Interrupts::listen()?;
+    let at_terminal = connected.stdin && connected.terminal && is_terminal();
+    let mut interrupts = if at_terminal { Interrupts::listen_at_terminal() } else { Interrupts::listen() }?;
     // Put back when it is dropped, however this ends.
-    let raw = if connected.stdin && connected.terminal { RawMode::enter()? } else { None };
+    let raw = at_terminal.then(RawMode::enter).transpose()?;
     let input = connected.stdin.then(input::read);
     let keys = raw.is_some().then(|| Matcher::new(&connected.detach_keys));
     let ended = tokio::select! {
@@ -50,7 +55,9 @@ pub async fn connect(url: &str, connected: &Connected) -> Result<Ended, Error> {
         ended = send(&link, input, keys, connected.terminal) => ended,
         signal = interrupts.next() => Err(Error::Interrupted { signal }),
     };
-    link.close().await;
+    drop(raw);
+    // A daemon that takes nothing any more gets no goodbye.
+    let _ = tokio::time::timeout(GOODBYE, link.close()).await;
     ended
 }
 

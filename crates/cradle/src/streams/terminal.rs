@@ -24,17 +24,15 @@ pub struct RawMode {
 }
 
 impl RawMode {
-    /// None: stdin is no terminal.
-    pub fn enter() -> Result<Option<Self>, Error> {
-        if !is_terminal() {
-            return Ok(None);
-        }
+    /// # Errors
+    /// Stdin is no terminal, or one that is gone.
+    pub fn enter() -> Result<Self, Error> {
         let cannot = |errno| Error::Local(format!("cannot set this terminal up: {errno}"));
         let before = tcgetattr(stdin()).map_err(cannot)?;
         let mut raw = before.clone();
         raw.make_raw();
         tcsetattr(stdin(), OptionalActions::Now, &raw).map_err(cannot)?;
-        Ok(Some(RawMode { before }))
+        Ok(RawMode { before })
     }
 }
 
