@@ -18,6 +18,8 @@ mod wiring;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 
 use cradle_cri::{CriService, Edge};
@@ -30,8 +32,8 @@ use tracing::info;
 use crate::arguments::{Action, Arguments};
 use crate::config::Config;
 use crate::limits::{
-    BLOCKING_THREAD_IDLE, BLOCKING_THREADS_MAX, CLOSE_NETWORK, DRAIN_WORK, SERVE_NICENESS, THREAD_STACK_BYTES,
-    WORK_THREADS_MAX,
+    BLOCKING_THREAD_IDLE, BLOCKING_THREADS_MAX, CLOSE_NETWORK, DRAIN_WORK, EVENT_INTERVAL, SERVE_NICENESS,
+    THREAD_STACK_BYTES, WORK_THREADS_MAX,
 };
 use crate::wiring::Wired;
 
@@ -39,6 +41,8 @@ use crate::wiring::Wired;
 const BAD_CONFIGURATION: u8 = 2;
 
 fn main() -> ExitCode {
+    // It returns only where it is done or cannot be done, which costs memory and nothing else.
+    let _ = cradle_sys::heap::restart_without_thread_caches();
     cradle_sys::heap::keep_small();
     cradle_sys::heap::share_arenas();
     let arguments = Arguments::read();
@@ -81,7 +85,8 @@ fn run(arguments: &Arguments, mut config: Config) -> Result<(), Failure> {
         let _context = runtime.enter();
         Signals::listen().map_err(cannot("listen for signals"))?
     };
-    let Wired { edge, streaming, metrics, bridge } = runtime.block_on(wiring::wire(&config, runtime.handle().clone()))?;
+    let Wired { edge, streaming, metrics, bridge } =
+        runtime.block_on(wiring::wire(&config, runtime.handle().clone()))?;
     let (stop, stopped) = watch::channel(false);
     let streaming = runtime.spawn(streaming.serve(stopped.clone()));
     if let Some(metrics) = metrics {
@@ -111,11 +116,21 @@ fn run(arguments: &Arguments, mut config: Config) -> Result<(), Failure> {
 
 fn work_runtime() -> io::Result<Runtime> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = processors.clamp(2, WORK_THREADS_MAX);
+    // The runtime starts its workers first; what it starts later are threads for work that takes long.
+    let without_slices = AtomicUsize::new(workers);
+    let is_worker = move || without_slices.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
     Builder::new_multi_thread()
-        .worker_threads(processors.clamp(2, WORK_THREADS_MAX))
+        .worker_threads(workers)
+        .on_thread_start(move || {
+            if is_worker() {
+                run_soon();
+            }
+        })
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_keep_alive(BLOCKING_THREAD_IDLE)
         .thread_stack_size(THREAD_STACK_BYTES)
+        .event_interval(EVENT_INTERVAL)
         .thread_name("work")
         .enable_all()
         .build()
@@ -145,6 +160,15 @@ fn serve_on_own_thread(
 fn prefer_this_thread() {
     if let Err(error) = rustix::process::setpriority_process(None, SERVE_NICENESS) {
         info!(%error, "the socket is served at the priority of everything else");
+    }
+    run_soon();
+}
+
+/// Lets this thread run as soon as it is woken. A container that has just been started would hold it up otherwise, for
+/// half a millisecond and more, which is as long as its whole start takes.
+fn run_soon() {
+    if let Err(error) = cradle_sys::scheduling::prefer_short_slices() {
+        info!(%error, "a thread waits for its turn as any other");
     }
 }
 

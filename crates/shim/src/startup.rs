@@ -114,6 +114,9 @@ fn take_place(journal: &Journal) -> Result<(), rustix::io::Errno> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::thread::set_name(c"cradle-shim")?;
+    if let Err(errno) = cradle_sys::scheduling::prefer_short_slices() {
+        journal.write(Level::Warn, "", &format!("the shim waits for its turn as any other process: {errno}"));
+    }
     rustix::process::chdir("/")?;
     // No descriptor that the starter forgot must keep anything of its open.
     cradle_sys::process::close_on_exec_from(LISTENER_FD)?;

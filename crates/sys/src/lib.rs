@@ -14,6 +14,7 @@ pub mod namespace;
 pub mod pidfd;
 pub mod process;
 pub mod random;
+pub mod scheduling;
 pub mod seqpacket;
 pub mod signals;
 pub mod single_threaded;
