@@ -40,6 +40,8 @@ pub const INFLATED_PIECES_MAX: usize = 2;
 pub const INFLATED_PIECE_BYTES: usize = 256 << 10;
 /// Largest window that a zstd frame may ask for, as a power of two: what the reference decoder accepts by default.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// The niceness of a layer's threads (sched(7)), more than that of the others: these bring the bytes, and answer requests.
+pub const LAYER_THREAD_NICENESS: i32 = 5;
 /// Progress is told after so many more bytes of a layer.
 pub const PROGRESS_STEP_BYTES: u64 = 256 << 10;
 

@@ -16,7 +16,7 @@ use super::stage::Staged;
 use super::sync::SyncError;
 use super::unpack::{Unpacked, unpack};
 use super::verify::{Digesting, Sum, Verified, VerifyError, check_blob, verify_archive, verify_blob};
-use crate::limits::{FETCHED_PIECES_MAX, INFLATED_PIECES_MAX};
+use crate::limits::{FETCHED_PIECES_MAX, INFLATED_PIECES_MAX, LAYER_THREAD_NICENESS};
 use crate::manifest::{LayerContent, LayerDescriptor};
 use crate::progress::Board;
 use crate::source::{Blob, Origin};
@@ -165,6 +165,7 @@ fn begin(job: &LayerJob, workshop: &Arc<Workshop>, fetched: Pieces) -> io::Resul
     let (tell_unpacking, unpacking) = oneshot::channel();
     // A pull that was given up takes no answers; what they own cleans up after itself.
     thread::Builder::new().name("layer-inflate".into()).spawn(move || {
+        give_way();
         let mut kept = Tee::new(fetched, Keeping(blob));
         let blob = Digesting::of(&mut kept);
         let result = match &descriptor.content {
@@ -176,10 +177,19 @@ fn begin(job: &LayerJob, workshop: &Arc<Workshop>, fetched: Pieces) -> io::Resul
         let _ = tell_inflating.send((result, kept));
     })?;
     thread::Builder::new().name("layer-unpack".into()).spawn(move || {
+        give_way();
         let result = unpack(Digesting::of(Pieces::new(inflated)), &staged, form, umask);
         let _ = tell_unpacking.send((staged, result));
     })?;
     Ok(Threads { inflating, unpacking })
+}
+
+/// Lets this thread go after those that answer requests and bring bytes (setpriority(2): on Linux a priority is a
+/// thread's).
+fn give_way() {
+    if let Err(error) = rustix::process::setpriority_process(None, LAYER_THREAD_NICENESS) {
+        tracing::debug!(%error, "a layer is unpacked at the priority of everything else");
+    }
 }
 
 /// How the stages ended.
