@@ -12,8 +12,8 @@ pub const SHIM_SHUTDOWN: Duration = Duration::from_secs(10);
 pub const SHIM_END: Duration = Duration::from_secs(1);
 /// From the kill of a shim until its process has ended.
 pub const SHIM_KILL: Duration = Duration::from_secs(10);
-/// From a new shim's start to its first answer.
-pub const SHIM_LAUNCH: Duration = Duration::from_secs(10);
+/// Answer of a shim of an earlier daemon to hello; one that does not give it is killed.
+pub const SHIM_HELLO: Duration = Duration::from_secs(10);
 /// From the daemon's start until reads are served although some shims have not answered.
 pub const RECOVERY_BEFORE_SERVING: Duration = Duration::from_millis(500);
 /// From a kill of the whole group until the container is dead.

@@ -26,7 +26,7 @@ const LONG: Form = Form { clients: 50, time: Duration::from_secs(600), lives: 20
 const PATIENCE: Patience = Patience { first_ms: (500, 5000), hopeless_once_in: 20, cancelled_once_in: 20 };
 
 /// Growth of the daemon's memory from the first tenth of the time to the last that is no leak: caches fill.
-const GROWTH_KIB: u64 = 4 * 1024;
+const GROWTH_KIB: u64 = 1536;
 
 /// One look at the daemon.
 struct Sample {

@@ -107,7 +107,7 @@ async fn greet(link: &Arc<Link>, pod: &PodId) -> Result<Greeting, Silent> {
 
 async fn hello(link: &Link, pod: &PodId) -> Result<Greeting, Silent> {
     let hello = Request::Hello { version: VERSION };
-    match link.call_within(limits::SHIM_LAUNCH, "-", hello, Vec::new()).await.map_err(Silent::Hello)?.0 {
+    match link.call_within(limits::SHIM_HELLO, "-", hello, Vec::new()).await.map_err(Silent::Hello)?.0 {
         Reply::Greeting(greeting) if greeting.pod == *pod => Ok(*greeting),
         Reply::Greeting(greeting) => Err(Silent::Other(Some(greeting.pod))),
         _ => Err(Silent::Other(None)),

@@ -153,7 +153,8 @@ impl ShimLink for Link {
     ) -> Act<'a, (Reply, Vec<OwnedFd>)> {
         let bound = match &request {
             Request::StartContainer(_) | Request::StartExec(_) | Request::SetUpPod(_) => limits::SHIM_START,
-            Request::Shutdown | Request::KillContainer { .. } => limits::SHIM_SHUTDOWN,
+            Request::Shutdown => limits::SHIM_SHUTDOWN,
+            Request::KillContainer { .. } => limits::KILL,
             Request::Hello { .. }
             | Request::Signal { .. }
             | Request::RemoveContainer { .. }
