@@ -33,11 +33,11 @@ pub const REMOVE_DEPTH_MAX: usize = 64;
 /// Pulls under way; further ones wait. Each holds its documents in memory.
 pub const PULLS_MAX: usize = 64;
 /// Pieces of a blob between the network and the inflating thread.
-pub const FETCHED_PIECES_MAX: usize = 8;
+pub const FETCHED_PIECES_MAX: usize = 4;
 /// Pieces of a layer's archive between the inflating and the unpacking thread.
 pub const INFLATED_PIECES_MAX: usize = 2;
 /// Bytes of one such piece.
-pub const INFLATED_PIECE_BYTES: usize = 256 << 10;
+pub const PIECE_BYTES: usize = 256 << 10;
 /// Largest window that a zstd frame may ask for, as a power of two: what the reference decoder accepts by default.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// The niceness of a layer's threads (sched(7)), more than that of the others: these bring the bytes, and answer requests.

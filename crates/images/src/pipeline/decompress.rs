@@ -3,14 +3,13 @@
 
 use std::io::{self, BufRead, Cursor, Read};
 
-use bytes::{Bytes, BytesMut};
 use cradle_domain::{Class, Classified};
 use flate2::bufread::MultiGzDecoder;
 use tokio::sync::mpsc::Sender;
 
-use super::pieces::Piece;
+use super::pieces::{Buffers, Piece};
 use super::verify::{Digesting, Sum};
-use crate::limits::{INFLATED_PIECE_BYTES, INFLATED_PIECES_MAX, ZSTD_WINDOW_LOG_MAX};
+use crate::limits::{INFLATED_PIECES_MAX, ZSTD_WINDOW_LOG_MAX};
 use crate::manifest::{Compression, LayerFormat};
 
 /// Why a blob does not become an archive.
@@ -116,7 +115,7 @@ pub fn sniff(blob: &mut impl Read) -> io::Result<(Vec<u8>, Compression)> {
 }
 
 fn pump(mut archive: impl Read, output: &Sender<Piece>, limit: u64) -> Result<(), InflateError> {
-    let mut buffers = Buffers::default();
+    let mut buffers = Buffers::new(INFLATED_PIECES_MAX);
     let mut total = 0u64;
     loop {
         let mut buffer = buffers.take();
@@ -143,32 +142,5 @@ fn pump(mut archive: impl Read, output: &Sender<Piece>, limit: u64) -> Result<()
         if is_last {
             return Ok(());
         }
-    }
-}
-
-/// Buffers that come back once the next stage has dropped its share of them.
-#[derive(Default)]
-struct Buffers {
-    lent: Vec<Bytes>,
-}
-
-/// Those in the channel, the one that is read and the one that is written.
-const BUFFERS_MAX: usize = INFLATED_PIECES_MAX + 2;
-
-impl Buffers {
-    fn take(&mut self) -> BytesMut {
-        if let Some(free) = self.lent.iter().position(Bytes::is_unique)
-            && let Ok(buffer) = self.lent.swap_remove(free).try_into_mut()
-        {
-            return buffer;
-        }
-        BytesMut::zeroed(INFLATED_PIECE_BYTES)
-    }
-
-    fn lend(&mut self, buffer: Bytes) -> Bytes {
-        if buffer.len() == INFLATED_PIECE_BYTES && self.lent.len() < BUFFERS_MAX {
-            self.lent.push(buffer.clone());
-        }
-        buffer
     }
 }

@@ -1,11 +1,12 @@
 //! Stage 1: bytes from the source into the pipeline, counted.
 
+use bytes::BytesMut;
 use cradle_domain::{Class, Classified, Digest};
 use cradle_engine::ports::{LayerProgress, LayerState};
 use tokio::sync::mpsc::Sender;
 
-use super::pieces::Piece;
-use crate::limits::PROGRESS_STEP_BYTES;
+use super::pieces::{Buffers, Piece};
+use crate::limits::{FETCHED_PIECES_MAX, PROGRESS_STEP_BYTES};
 use crate::progress::Board;
 use crate::source::{Blob, SourceError};
 
@@ -41,6 +42,49 @@ impl Classified for FetchError {
     }
 }
 
+/// What was fetched and is not sent on yet. It is copied out of the connection's buffer, which the connection then uses
+/// again.
+struct Gathering {
+    buffers: Buffers,
+    piece: BytesMut,
+    filled: usize,
+    output: Sender<Piece>,
+}
+
+impl Gathering {
+    fn new(output: Sender<Piece>) -> Self {
+        let mut buffers = Buffers::new(FETCHED_PIECES_MAX);
+        Gathering { piece: buffers.take(), buffers, filled: 0, output }
+    }
+
+    async fn add(&mut self, mut bytes: &[u8]) -> Result<(), FetchError> {
+        while !bytes.is_empty() {
+            let count = bytes.len().min(self.piece.len() - self.filled);
+            self.piece[self.filled..self.filled + count].copy_from_slice(&bytes[..count]);
+            self.filled += count;
+            bytes = &bytes[count..];
+            if self.filled == self.piece.len() {
+                self.send().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self) -> Result<(), FetchError> {
+        let mut piece = std::mem::replace(&mut self.piece, self.buffers.take());
+        piece.truncate(std::mem::take(&mut self.filled));
+        let piece = self.buffers.lend(piece.freeze());
+        self.output.send(Piece::Data(piece)).await.map_err(|_closed| FetchError::Unwanted)
+    }
+
+    async fn end(mut self) -> Result<(), FetchError> {
+        if self.filled > 0 {
+            self.send().await?;
+        }
+        self.output.send(Piece::End).await.map_err(|_closed| FetchError::Unwanted)
+    }
+}
+
 /// Sends all of a blob on; the end only if it has exactly `size` bytes.
 pub async fn fetch(
     blob: &mut dyn Blob,
@@ -52,6 +96,7 @@ pub async fn fetch(
     let tell = |done_bytes, state| {
         board.publish(LayerProgress { layer: layer.clone(), state, done_bytes, total_bytes: size });
     };
+    let mut gathering = Gathering::new(output);
     let (mut got, mut told) = (0u64, 0u64);
     tell(0, LayerState::Fetching);
     while let Some(bytes) = blob.chunk().await.map_err(FetchError::Source)? {
@@ -59,7 +104,7 @@ pub async fn fetch(
         if got > size {
             return Err(FetchError::Long { size });
         }
-        output.send(Piece::Data(bytes)).await.map_err(|_closed| FetchError::Unwanted)?;
+        gathering.add(&bytes).await?;
         if got - told >= PROGRESS_STEP_BYTES {
             told = got;
             tell(got, LayerState::Fetching);
@@ -69,5 +114,5 @@ pub async fn fetch(
         return Err(FetchError::Short { got, size });
     }
     tell(got, LayerState::Fetching);
-    output.send(Piece::End).await.map_err(|_closed| FetchError::Unwanted)
+    gathering.end().await
 }

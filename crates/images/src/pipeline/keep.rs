@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::io::AsyncReadExt;
 
-use crate::limits::INFLATED_PIECE_BYTES;
+use crate::limits::PIECE_BYTES;
 use crate::source::{Answer, Blob, Origin};
 use crate::store::Disk;
 
@@ -84,7 +84,7 @@ impl StoredBlob {
 impl Blob for StoredBlob {
     fn chunk(&mut self) -> Answer<'_, Option<Bytes>> {
         Box::pin(async move {
-            let mut buffer = vec![0; INFLATED_PIECE_BYTES];
+            let mut buffer = vec![0; PIECE_BYTES];
             let count = self.file.read(&mut buffer).await.map_err(ReadError)?;
             buffer.truncate(count);
             Ok((count > 0).then(|| Bytes::from(buffer)))

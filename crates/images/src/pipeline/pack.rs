@@ -9,7 +9,7 @@ use tokio::sync::mpsc::Sender;
 use super::decompress::{InflateError, Inflated};
 use super::pieces::Piece;
 use super::verify::Digesting;
-use crate::limits::INFLATED_PIECE_BYTES;
+use crate::limits::PIECE_BYTES;
 
 /// Sends an archive on that has the blob as the file `name`, with the folders on its way.
 pub fn pack<R: BufRead>(mut blob: Digesting<R>, name: &str, size: u64, output: &Sender<Piece>, limit: u64) -> Inflated {
@@ -57,9 +57,9 @@ struct Pieced<'a> {
 
 impl Write for Pieced<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = bytes.len().min(INFLATED_PIECE_BYTES - self.piece.len());
+        let count = bytes.len().min(PIECE_BYTES - self.piece.len());
         self.piece.extend_from_slice(&bytes[..count]);
-        if self.piece.len() == INFLATED_PIECE_BYTES {
+        if self.piece.len() == PIECE_BYTES {
             self.flush()?;
         }
         Ok(count)

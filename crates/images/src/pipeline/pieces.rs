@@ -3,15 +3,46 @@
 
 use std::io::{self, BufRead, Read};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::sync::mpsc::Receiver;
 
+use crate::limits::PIECE_BYTES;
 use crate::tee::read_buffered;
 
 /// What a stage passes on.
 pub enum Piece {
     Data(Bytes),
     End,
+}
+
+/// Buffers for pieces, which come back once the next stage has dropped its share of them: no piece costs the kernel a
+/// mapping and a fault for each of its pages.
+pub struct Buffers {
+    lent: Vec<Bytes>,
+    most: usize,
+}
+
+impl Buffers {
+    /// For a channel of so many pieces; beside them one is read and one is written.
+    pub fn new(channel: usize) -> Self {
+        Buffers { lent: Vec::new(), most: channel + 2 }
+    }
+
+    pub fn take(&mut self) -> BytesMut {
+        if let Some(free) = self.lent.iter().position(Bytes::is_unique)
+            && let Ok(buffer) = self.lent.swap_remove(free).try_into_mut()
+        {
+            return buffer;
+        }
+        BytesMut::zeroed(PIECE_BYTES)
+    }
+
+    pub fn lend(&mut self, buffer: Bytes) -> Bytes {
+        if buffer.len() == PIECE_BYTES && self.lent.len() < self.most {
+            self.lent.push(buffer.clone());
+        }
+        buffer
+    }
 }
 
 /// Pieces as a reader, for a thread that may block.
