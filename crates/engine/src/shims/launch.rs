@@ -22,7 +22,7 @@ use super::Launcher;
 use super::link::Link;
 use crate::ports::{ShimEvent, ShimLink};
 
-/// At a start of the daemon a longer log of the shims is begun anew.
+/// When a shim is started, a longer log of the shims is begun anew.
 const LOG_MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// Shims that wait to be accepted: one daemon connects at a time.
 const BACKLOG: i32 = 4;
@@ -96,15 +96,18 @@ impl Launcher {
         let path = state.join("shims.log");
         let open = || {
             let log = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
-            if log.metadata()?.len() > LOG_MAX_BYTES {
-                log.set_len(0)?;
-            }
+            bound(&log)?;
             Ok(log)
         };
         let log: File = open().map_err(|source| OpenError::Log { path: path.clone(), source })?;
         let group = Arc::new(ShimsGroup { path: shims_cgroup, layout, changing: Mutex::default() });
         Ok(Launcher { program, pods, log, group })
     }
+}
+
+/// Shims that run append to the log's new beginning.
+fn bound(log: &File) -> io::Result<()> {
+    if log.metadata()?.len() > LOG_MAX_BYTES { log.set_len(0) } else { Ok(()) }
 }
 
 /// The control group that all shims share: out of the daemon's own, and in none of a pod's.
@@ -151,6 +154,9 @@ pub(super) async fn launch(
     pod: &PodId,
     events: mpsc::Sender<ShimEvent>,
 ) -> Result<Arc<dyn ShimLink>, LaunchError> {
+    if let Err(error) = bound(&launcher.log) {
+        tracing::warn!(%error, "the shims' log cannot be begun anew");
+    }
     let folder = launcher.folder(pod);
     let socket_error = |source: io::Error| LaunchError::Socket { path: folder.join(SOCKET), source };
     let listener = listen(&folder).map_err(socket_error)?;
@@ -222,4 +228,23 @@ fn listen(folder: &Path) -> io::Result<OwnedFd> {
     rustix::net::bind(&socket, &address(&folder)?)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_has_grown_long_is_begun_anew_under_those_who_write_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let log = OpenOptions::new().append(true).create(true).open(&path).unwrap();
+        for (length, kept) in [(LOG_MAX_BYTES, LOG_MAX_BYTES), (LOG_MAX_BYTES + 1, 0)] {
+            log.set_len(length).unwrap();
+            bound(&log).unwrap();
+            assert_eq!(log.metadata().unwrap().len(), kept);
+        }
+        io::Write::write_all(&mut &log, b"line\n").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"line\n");
+    }
 }
