@@ -9,7 +9,8 @@ The containers run, have `true`, `dd` and `sleep`, and their pods share the host
 It speaks SPDY itself, so that no other client's start or speed is measured. Setup once: pip install grpcio grpcio-tools
 
   exec       from the URL's request to the status of `true`, p50 and p90
-  stdout     MiB/s of a command's output, and the CPU seconds of daemon and shims for it
+  stdout     MiB/s of a command's output, the CPU seconds of daemon and shim for it, and what it added to the daemon's
+             resident memory at most
   forward    the same for a connection into the pod, from it and to it
   idle       what --idle sessions of `sleep` add to the daemon's private memory
 """
@@ -149,6 +150,15 @@ class Runtime:
                     total += int(fields[11]) + int(fields[12])
         return total / cribench.TICK
 
+    def begin_peak(self):
+        """From now on VmHWM is the most since now (proc_pid_clear_refs(5))."""
+        with open(f"/proc/{self.daemon}/clear_refs", "w") as file:
+            file.write("5")
+
+    def resident_kib(self, field):
+        lines = open(f"/proc/{self.daemon}/status").read().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(field))
+
     def private_kib(self):
         lines = open(f"/proc/{self.daemon}/smaps_rollup").read().splitlines()
         return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
@@ -165,12 +175,13 @@ def true_ms(runtime):
 
 
 def measured(runtime, mib, work):
-    cpu, begin = runtime.cpu_seconds(), time.perf_counter()
+    runtime.begin_peak()
+    resident, cpu, begin = runtime.resident_kib("VmRSS"), runtime.cpu_seconds(), time.perf_counter()
     count = work()
     seconds = time.perf_counter() - begin
     if count != mib << 20:
         sys.exit(f"{runtime.name}: {count} bytes instead of {mib << 20}")
-    return mib / seconds, runtime.cpu_seconds() - cpu
+    return mib / seconds, runtime.cpu_seconds() - cpu, runtime.resident_kib("VmHWM") - resident
 
 
 def stdout(runtime, mib):
@@ -268,8 +279,9 @@ def main():
     for label, measure in (("stdout", stdout), ("from pod", from_pod), ("to pod", to_pod)):
         for _ in range(2):
             for runtime in runtimes:
-                speed, cpu = measure(runtime, args.mib)
-                print(f"{label:8} {runtime.name:5} {speed:7.0f} MiB/s   {cpu:5.2f} CPU s", flush=True)
+                speed, cpu, peak = measure(runtime, args.mib)
+                figures = f"{speed:7.0f} MiB/s   {cpu:5.2f} CPU s   {peak:6} KiB more at most"
+                print(f"{label:8} {runtime.name:5} {figures}", flush=True)
     for runtime in runtimes:
         print(f"idle     {runtime.name:5} {idle_kib(runtime, args.idle):7} KiB for {args.idle} sessions", flush=True)
 

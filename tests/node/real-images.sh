@@ -76,6 +76,23 @@ equals python_computes 1267650600228229401496703205376 "$(run python python3 -c 
 run python sh -c 'echo from python > /srv/page' > /dev/null
 equals python_serves_the_host "from python" "$(curl -sf --noproxy '*' --retry 20 --retry-delay 1 --retry-connrefused "http://${ADDRESS[python]}:8000/page")"
 equals python_reaches_nginx_by_its_address 200 "$(run python python3 -c "import urllib.request as r; print(r.urlopen('http://${ADDRESS[nginx]}').status)")"
+# leads_to POD PORT TRANSPORT COMMAND...: whether COMMAND succeeds with a port of ours, which it gets as $HERE, leading there.
+leads_to() {
+    local pid status=0
+    crictl --config /dev/null -r "unix://$SOCKET" port-forward -r "$3" "$1" "0:$2" > "$PLACE/forward" 2>&1 < /dev/null & pid=$!
+    until_true 10 grep -q '127\.0\.0\.1:' "$PLACE/forward" || status=1
+    HERE=$(sed -nE '0,/127\.0\.0\.1:/s/.*127\.0\.0\.1:([0-9]+).*/\1/p' "$PLACE/forward") "${@:4}" || status=1
+    kill "$pid" 2> /dev/null || true
+    wait "$pid" 2> /dev/null || true
+    return $status
+}
+page_comes() { curl -sf --noproxy '*' --max-time 10 "http://127.0.0.1:$HERE/" "http://127.0.0.1:$HERE/"; }
+redis_answers() { greets 127.0.0.1 "$HERE" PING 5 '+PONG'; }
+for transport in spdy websocket; do
+    check "nginx_is_behind_a_port_of_ours_over_$transport" leads_to "${POD[nginx]}" 80 $transport page_comes
+    check "redis_is_behind_a_port_of_ours_over_$transport" leads_to "${POD[redis]}" 6379 $transport redis_answers
+done
+
 says_how_it_failed() { [[ $(run python sh -c 'exit 3' 2>&1) = *"exited with 3"* ]]; }
 check a_command_that_fails_says_how says_how_it_failed
 uses() { cri stats -o json | jq -e '[.stats[] | select(.memory.workingSetBytes.value | tonumber > 0)] | length == 4'; }
