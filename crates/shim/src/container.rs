@@ -102,6 +102,9 @@ pub struct Exec {
     pub pid: i32,
     pub pidfd: OwnedFd,
     pub group: ExecGroup,
+    /// The kernel kills whatever is cloned into a group that was killed once, also later (cgroup_post_fork): no other
+    /// exec can have it.
+    pub group_killed: bool,
     pub state: exec_state::State,
     /// Since its process died.
     pub exit: Option<Exit>,

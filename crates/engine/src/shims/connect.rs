@@ -171,6 +171,7 @@ fn number_after(field: &str, path: &str) -> Option<i32> {
 mod tests {
     use std::ffi::CString;
     use std::os::fd::AsFd;
+    use std::time::{Duration, Instant};
 
     use cradle_sys::spawn::{Program, spawn};
     use rustix::pipe::{PipeFlags, pipe_with};
@@ -185,7 +186,14 @@ mod tests {
         let (stdin, kept) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         let program =
             Program { path: c"/bin/sh", arguments: &arguments, environment: &[], descriptors: &[(stdin.as_fd(), 0)] };
-        (spawn(&program).unwrap(), kept)
+        let pid = spawn(&program).unwrap();
+        // The kernel lets the parent go on before the new program has its arguments.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while fs::read(format!("/proc/{pid}/cmdline")).unwrap().is_empty() {
+            assert!(Instant::now() < deadline, "it gets no arguments");
+            std::thread::yield_now();
+        }
+        (pid, kept)
     }
 
     #[tokio::test]

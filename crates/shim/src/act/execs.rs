@@ -86,6 +86,7 @@ impl Shim {
             pid,
             pidfd,
             group,
+            group_killed: false,
             state: State::Running,
             exit: None,
             timed_out: false,
@@ -124,6 +125,7 @@ impl Shim {
         if self.clear_group(leader, &exec.group.cgroup) {
             self.exec_event(number, Happened::GroupEmptied);
         } else {
+            self.execs[index].group_killed = true;
             let pause = self.execs[index].retry.pause();
             self.deadlines.set(Due::KillExec(number), pause);
         }
@@ -132,7 +134,8 @@ impl Shim {
     /// Tells of an exec's end and forgets it.
     fn end_exec(&mut self, number: u32) {
         let Some(index) = self.exec_index(number) else { return };
-        let Exec { container, container_number, id, group, exit, timed_out, .. } = self.execs.swap_remove(index);
+        let Exec { container, container_number, id, group, group_killed, exit, timed_out, .. } =
+            self.execs.swap_remove(index);
         for due in [Due::TimeOutExec, Due::KillExec, Due::EndExec] {
             self.deadlines.cancel(due(number));
         }
@@ -146,16 +149,16 @@ impl Shim {
         self.tell(Event::ExecExited { container, exec: id, exit: Exit { timed_out, ..exit } });
         // After the daemon was told: nobody waits for this.
         match self.container_index(container_number) {
-            Some(index) => self.keep_or_sweep(index, group),
+            Some(index) => self.keep_or_sweep(index, group, group_killed),
             None => self.remove_exec_group(&group.cgroup),
         }
         self.finish_shutdown();
     }
 
     /// Keeps the group of an ended exec for the next one, or gets rid of it.
-    fn keep_or_sweep(&mut self, index: usize, group: ExecGroup) {
+    fn keep_or_sweep(&mut self, index: usize, group: ExecGroup, killed: bool) {
         let container = &mut self.containers[index];
-        if container.spare_group.is_none() && group.is_usable() {
+        if container.spare_group.is_none() && !killed && group.is_usable() {
             container.spare_group = Some(group);
         } else {
             container.left_groups.push_back(group.cgroup);

@@ -62,6 +62,11 @@ fn an_exec_that_times_out_takes_its_tree_along_and_nothing_else() {
         stat.contains(&parent)
     });
     assert_eq!(zombies.count(), 0);
+    // What comes later is not killed with it.
+    for _ in 0..2 {
+        let (exec, _) = shim.exec(&id, "exit 7", SILENT, Vec::new(), None);
+        assert_eq!(shim.client.exec_exit(exec).code, 7);
+    }
 
     let target = Target::Exec(id.clone(), other);
     shim.client.done(Request::Signal { target, signal: 15, scope: Scope::Group });
