@@ -14,27 +14,23 @@ mod metrics;
 mod notify;
 mod reload;
 mod serve;
+mod threads;
 mod wiring;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 
 use cradle_cri::{CriService, Edge};
 use cradle_domain::{Class, Failure};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tracing::info;
 
 use crate::arguments::{Action, Arguments};
 use crate::config::Config;
-use crate::limits::{
-    BLOCKING_THREAD_IDLE, BLOCKING_THREADS_MAX, CLOSE_NETWORK, DRAIN_WORK, EVENT_INTERVAL, SERVE_NICENESS,
-    THREAD_STACK_BYTES, WORK_THREADS_MAX,
-};
+use crate::limits::{CLOSE_NETWORK, DRAIN_WORK, THREAD_STACK_BYTES};
 use crate::wiring::Wired;
 
 /// The code for a configuration that cannot be used, as for a mistake on the command line.
@@ -80,7 +76,7 @@ fn run(arguments: &Arguments, mut config: Config) -> Result<(), Failure> {
     let _root = folder::hold(&config.root)?;
     let socket = config.socket.clone();
     let listener = listen::listen(&socket)?;
-    let runtime = work_runtime().map_err(cannot("start threads"))?;
+    let runtime = threads::work_runtime().map_err(cannot("start threads"))?;
     let mut signals = {
         let _context = runtime.enter();
         Signals::listen().map_err(cannot("listen for signals"))?
@@ -114,28 +110,6 @@ fn run(arguments: &Arguments, mut config: Config) -> Result<(), Failure> {
     joined.map_err(|_| Failure::new(Class::Bug, "the thread that serves the socket has panicked"))
 }
 
-fn work_runtime() -> io::Result<Runtime> {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = processors.clamp(2, WORK_THREADS_MAX);
-    // The runtime starts its workers first; what it starts later are threads for work that takes long.
-    let without_slices = AtomicUsize::new(workers);
-    let is_worker = move || without_slices.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
-    Builder::new_multi_thread()
-        .worker_threads(workers)
-        .on_thread_start(move || {
-            if is_worker() {
-                run_soon();
-            }
-        })
-        .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .thread_keep_alive(BLOCKING_THREAD_IDLE)
-        .thread_stack_size(THREAD_STACK_BYTES)
-        .event_interval(EVENT_INTERVAL)
-        .thread_name("work")
-        .enable_all()
-        .build()
-}
-
 /// Serves the socket until `stop` is set. `ended` is dropped when that is over.
 fn serve_on_own_thread(
     listener: std::os::unix::net::UnixListener,
@@ -150,26 +124,9 @@ fn serve_on_own_thread(
     };
     std::thread::Builder::new().name("serve".to_owned()).stack_size(THREAD_STACK_BYTES).spawn(move || {
         let _ended = ended;
-        prefer_this_thread();
+        threads::prefer_this_thread();
         runtime.block_on(serve::serve(listener, CriService::new(edge), stop));
     })
-}
-
-/// Lets this thread go first when all processors are busy: what it does is short, and clients wait for it. Threads and
-/// processes that others start are not concerned (setpriority(2): on Linux a priority is a thread's).
-fn prefer_this_thread() {
-    if let Err(error) = rustix::process::setpriority_process(None, SERVE_NICENESS) {
-        info!(%error, "the socket is served at the priority of everything else");
-    }
-    run_soon();
-}
-
-/// Lets this thread run as soon as it is woken. A container that has just been started would hold it up otherwise, for
-/// half a millisecond and more, which is as long as its whole start takes.
-fn run_soon() {
-    if let Err(error) = cradle_sys::scheduling::prefer_short_slices() {
-        info!(%error, "a thread waits for its turn as any other");
-    }
 }
 
 /// The signals that mean something to the daemon. From their making on, none of them kills it.

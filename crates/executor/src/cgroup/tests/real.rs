@@ -304,7 +304,9 @@ fn without_a_unified_tree_what_forks_is_killed_in_passes_and_an_exec_alone() {
 fn signals_reach_every_process() {
     let Some(layout) = root_layout("signals_reach_every_process") else { return };
     let mut test = TestGroup::new("signal", &layout, json!({}));
-    test.start("sleep 1000 & sleep 1000");
+    test.start("sleep 1000 & exec sleep 1000");
+    // What is only being forked while the others are signalled is not reached.
+    wait_until("both processes are there", || test.group.processes().unwrap().len() == 2);
     test.group.signal_all(Signal::TERM).unwrap();
     wait_until("all have ended", || test.group.is_empty().unwrap());
 }
