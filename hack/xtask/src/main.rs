@@ -66,8 +66,10 @@ fn run(program: &str, arguments: &[&str], root: &Path) -> Result<()> {
     if status.success() { Ok(()) } else { bail!("{program} {}: {status}", arguments.join(" ")) }
 }
 
-/// The checkout: two folders above this crate.
+/// The checkout: two folders above this crate, as cargo tells it to what it runs. Two checkouts with one target folder
+/// have one program, which may have been built in the other.
 fn root() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let root = Path::new(&here).join("../..");
     root.canonicalize().unwrap_or(root)
 }
