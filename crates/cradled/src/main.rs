@@ -92,6 +92,8 @@ fn run(arguments: &Arguments, mut config: Config) -> Result<(), Failure> {
     let server = serve_on_own_thread(listener, edge, stopped, ended).map_err(cannot("serve the socket"))?;
     info!(version = env!("CARGO_PKG_VERSION"), socket = %socket.display(), "ready");
     notify::notify("READY=1");
+    // What the start needed is not needed again; if it stays, that costs memory only.
+    let _ = cradle_sys::text::release();
     let outcome = runtime.block_on(until_stopped(&mut signals, serving, || {
         reload::reload(arguments, &mut config, &log);
     }));

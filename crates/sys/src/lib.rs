@@ -19,5 +19,6 @@ pub mod seqpacket;
 pub mod signals;
 pub mod single_threaded;
 pub mod spawn;
+pub mod text;
 
 pub use single_threaded::SingleThreaded;

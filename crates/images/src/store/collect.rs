@@ -37,6 +37,8 @@ fn collect_on(inner: &Weak<Inner>, wakeups: &Receiver<()>) {
         // What a pull has used is given back once no other one needs it.
         if inner.pulls.is_idle() && inner.pulled.swap(false, Ordering::Relaxed) {
             cradle_sys::heap::trim();
+            // It costs memory only.
+            let _ = cradle_sys::text::release();
         }
     }
 }
