@@ -3,10 +3,9 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use cradle_domain::{Class, Failure};
-use cradle_engine::Engine;
+use cradle_domain::Failure;
 use cradle_engine::ports::Images;
-use cradle_engine::request;
+use cradle_engine::{Engine, joined, request};
 use cradle_streaming::Urls;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -69,16 +68,6 @@ impl Edge {
     {
         self.work.spawn(request::scope(request::current(), act).in_current_span())
     }
-}
-
-/// A panic ends one request, never the daemon.
-fn joined<T>(outcome: Result<Result<T, Failure>, tokio::task::JoinError>) -> Result<T, Failure> {
-    outcome.unwrap_or_else(|error| {
-        Err(match error.is_panic() {
-            true => Failure::new(Class::Bug, format!("the request ran into a defect of cradle: {error}")),
-            false => Failure::new(Class::Unavailable, "the daemon is stopping"),
-        })
-    })
 }
 
 struct AbortOnDrop<T>(JoinHandle<T>);

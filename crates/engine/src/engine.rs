@@ -384,7 +384,7 @@ pub(crate) async fn detached<T: Send + 'static>(
 }
 
 /// What came of a task. A panic in it is an answer like any other: nobody who waits is left alone.
-pub(crate) fn joined<T>(outcome: Result<Result<T, Failure>, JoinError>) -> Result<T, Failure> {
+pub fn joined<T>(outcome: Result<Result<T, Failure>, JoinError>) -> Result<T, Failure> {
     outcome.unwrap_or_else(|error| {
         Err(match error.is_panic() {
             true => Failure::new(Class::Bug, format!("the work on this request ran into a defect: {error}")),

@@ -26,4 +26,4 @@ pub mod view;
 
 pub use act::attach::{AttachEnds, AttachStreams, Attachment};
 pub use act::exec::{Exec, ExecEnds, ExecStreams};
-pub use engine::{Engine, EngineStatus, ExecOutput, Settings};
+pub use engine::{Engine, EngineStatus, ExecOutput, Settings, joined};

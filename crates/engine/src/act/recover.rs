@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cradle_domain::lifecycle::container::ContainerState;
 use cradle_domain::lifecycle::pod::{PodEvent, PodState};
-use cradle_domain::{Class, ContainerId, Failure, PodId};
+use cradle_domain::{ContainerId, Failure, PodId};
 use cradle_shim::protocol::{ContainerReport, Request};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -205,19 +205,9 @@ async fn end_orphaned_shim(core: &Core, id: &PodId) -> Result<(), Failure> {
     let (sender, mut events) = mpsc::channel(limits::SHIM_EVENTS);
     let Some(Found { link, .. }) = core.ports.shims.connect(id, sender).await? else { return Ok(()) };
     tracing::warn!(pod = %id, "a shim without a record is ended");
+    // What it tells meanwhile concerns nobody.
     let lost = async { while let Some(ShimEvent::Told(_)) = events.recv().await {} };
-    tokio::pin!(lost);
-    tokio::select! {
-        // What it tells meanwhile concerns nobody.
-        () = &mut lost => return Ok(()),
-        _ = call(link.as_ref(), Request::Shutdown) => {}
-    }
-    if tokio::time::timeout(limits::SHIM_END, &mut lost).await.is_ok() {
-        return Ok(());
-    }
-    link.kill();
-    let killed = tokio::time::timeout(limits::SHIM_KILL, lost).await;
-    killed.map_err(|_| Failure::new(Class::Busy, format!("the shim {} cannot be killed", link.pid())))
+    tear_down::end_process(link.as_ref(), id, lost).await
 }
 
 /// Writable layers and addresses whose owner has no record.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use cradle_domain::lifecycle::pod::PodState;
-use cradle_domain::{Class, Failure};
+use cradle_domain::{Class, Failure, PodId};
 use cradle_executor::cgroup::Cgroup;
 use cradle_shim::protocol::Request;
 
@@ -13,6 +13,7 @@ use super::recover;
 use crate::container::Container;
 use crate::engine::{Core, detached, joined};
 use crate::pod::Pod;
+use crate::ports::ShimLink;
 use crate::{limits, pod_cgroup, request};
 
 /// Ends the shim's process and with it every process of the pod; what it told last has been dealt with when this returns.
@@ -21,16 +22,33 @@ pub(crate) async fn end_shim(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<(), Fai
     if pod.is_shim_unknown() {
         recover::find_shim(core, pod).await?;
     }
-    let Some(link) = pod.link() else { return Ok(()) };
-    match link.call(&request::current(), Request::Shutdown, Vec::new()).await {
+    match pod.link() {
+        Some(link) => end_process(link.as_ref(), &pod.id, pod.shim_gone()).await,
+        None => Ok(()),
+    }
+}
+
+/// Ends a shim's process: it is asked to, and killed if it does not. `gone` is over when it has ended.
+pub(super) async fn end_process(
+    link: &dyn ShimLink,
+    pod: &PodId,
+    gone: impl Future<Output = ()>,
+) -> Result<(), Failure> {
+    let mut gone = std::pin::pin!(gone);
+    let request_id = request::current();
+    let answered = tokio::select! {
+        () = &mut gone => return Ok(()),
+        answered = link.call(&request_id, Request::Shutdown, Vec::new()) => answered,
+    };
+    match answered {
         // It has nothing left to do.
-        Ok(_) if tokio::time::timeout(limits::SHIM_END, pod.shim_gone()).await.is_ok() => return Ok(()),
-        Ok(_) => tracing::warn!(pod = %pod.id, "the shim goes on after its last answer and is killed"),
-        Err(failure) => tracing::warn!(pod = %pod.id, %failure, "the shim did not end by itself and is killed"),
+        Ok(_) if tokio::time::timeout(limits::SHIM_END, &mut gone).await.is_ok() => return Ok(()),
+        Ok(_) => tracing::warn!(%pod, "the shim goes on after its last answer and is killed"),
+        Err(failure) => tracing::warn!(%pod, %failure, "the shim did not end by itself and is killed"),
     }
     link.kill();
-    tokio::time::timeout(limits::SHIM_KILL, pod.shim_gone()).await.map_err(|_| {
-        let text = format!("the shim of pod {} (process {}) cannot be killed", pod.id, link.pid());
+    tokio::time::timeout(limits::SHIM_KILL, gone).await.map_err(|_| {
+        let text = format!("the shim of pod {pod} (process {}) cannot be killed", link.pid());
         Failure::new(Class::Busy, text).with_hint("it hangs in the kernel: see its stack in /proc")
     })
 }

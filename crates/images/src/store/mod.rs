@@ -119,7 +119,10 @@ impl Inner {
         let Some(id) = self.catalogue.image_of(name) else { return Ok(()) };
         self.catalogue.remove_image(&id)?;
         self.files().forget(&id);
-        self.collect(Timestamp::now())
+        let collected = self.collect(Timestamp::now());
+        // Who reads of a layer at that moment has kept it; the collector comes by once more.
+        self.workshop.trash.wake();
+        collected
     }
 
     fn usage(&self) -> Result<FilesystemUsage, Failure> {
