@@ -34,6 +34,8 @@ pub struct Container {
     /// Those who wanted it killed and await its end.
     pub kills: Vec<Waiter>,
     pub retry: Retry,
+    /// Tells when the last of the processes that were killed is dead.
+    pub watch: Option<OwnedFd>,
     /// The group of an exec that has ended and left nobody in it: the next one's.
     pub spare_group: Option<ExecGroup>,
     /// Groups of execs that have ended, but had processes left.

@@ -34,6 +34,8 @@ pub enum Source {
     Dial(u32),
     /// What a process that is being started tells.
     Start(u32),
+    /// The control group of the container with this number, whose processes were killed.
+    Group(u32),
 }
 
 impl Source {
@@ -48,6 +50,7 @@ impl Source {
             Source::Dial(number) => (6, number),
             Source::Start(number) => (7, number),
             Source::Newcomer => (8, 0),
+            Source::Group(number) => (9, number),
         };
         (kind << 32) | u64::from(number)
     }
@@ -64,6 +67,7 @@ impl Source {
             6 => Source::Dial(number),
             7 => Source::Start(number),
             8 => Source::Newcomer,
+            9 => Source::Group(number),
             _ => return None,
         })
     }
@@ -81,6 +85,8 @@ pub enum Interest {
     Arrivals,
     /// Once, when the peer is gone.
     Hangup,
+    /// Once for each time that a file of the kernel changes.
+    Changes,
 }
 
 /// A descriptor that is ready.
@@ -136,6 +142,7 @@ fn flags(interest: Interest) -> EventFlags {
         Interest::Writable => EventFlags::OUT,
         Interest::Arrivals => EventFlags::IN | EventFlags::ET,
         Interest::Hangup => EventFlags::ET,
+        Interest::Changes => EventFlags::PRI | EventFlags::ET,
     }
 }
 
@@ -175,6 +182,7 @@ mod tests {
             Source::Tap(1),
             Source::Dial(2),
             Source::Start(3),
+            Source::Group(4),
         ] {
             assert_eq!(Source::from_token(source.token()), Some(source));
         }

@@ -194,6 +194,7 @@ impl Shim {
             }
             Source::Dial(number) => self.on_dial(number),
             Source::Start(number) => self.advance_start(number),
+            Source::Group(number) => self.container_event(number, container_state::Event::RetryDue),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Reading and writing the small files of a group, always relative to the open root of its tree.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 
 use cradle_domain::{Class, Classified};
 use rustix::fs::{Mode, OFlags, openat};
@@ -63,12 +64,19 @@ pub(super) fn read_if_there(tree: &Hierarchy, path: &str) -> Result<Option<Strin
 
 fn read_file(tree: &Hierarchy, path: &str) -> Result<String, Errno> {
     let file = openat(tree.root()?, path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?;
-    let mut text = Vec::with_capacity(2048);
+    read_all(&file)
+}
+
+/// The rest of an open file. By a buffer on the stack: musl maps memory anew for one of some KiB, which takes longer than
+/// the reading.
+pub(super) fn read_all(file: &OwnedFd) -> Result<String, Errno> {
+    let mut text = Vec::new();
+    let mut piece = [0; 1024];
     loop {
         // The kernel hands out what a seq_file holds in pieces; only an empty piece is the end.
-        text.reserve(2048);
-        if rustix::io::read(&file, rustix::buffer::spare_capacity(&mut text))? == 0 {
-            return String::from_utf8(text).map_err(|_| Errno::ILSEQ);
+        match rustix::io::read(file, &mut piece)? {
+            0 => return String::from_utf8(text).map_err(|_| Errno::ILSEQ),
+            count => text.extend_from_slice(&piece[..count]),
         }
     }
 }

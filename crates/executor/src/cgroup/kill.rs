@@ -1,9 +1,11 @@
 //! The processes of a group and of the groups below it: listing, signalling, killing.
 
 use std::collections::HashSet;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 
 use cradle_domain::{Class, Classified};
-use rustix::fs::{Dir, FileType, Mode, OFlags, openat};
+use rustix::fs::{FileType, Mode, OFlags, RawDir, openat};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -53,10 +55,12 @@ fn children(tree: &Hierarchy, path: &str) -> Result<Vec<String>, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let directory = match openat(tree.root()?, path, flags, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(Vec::new()),
-        opened => Dir::new(opened?)?,
+        opened => opened?,
     };
+    let mut buffer = [MaybeUninit::uninit(); 2048];
+    let mut entries = RawDir::new(directory, &mut buffer);
     let mut names = Vec::new();
-    for entry in directory {
+    while let Some(entry) = entries.next() {
         let entry = match entry {
             // The group was removed meanwhile.
             Err(Errno::NOENT | Errno::NODEV) => break,
@@ -132,6 +136,24 @@ impl Cgroup {
             }
         }
         Ok(true)
+    }
+
+    /// A descriptor that is ready, with POLLPRI, whenever the group has become empty or is so no more. None: the group is
+    /// gone, or nothing tells (cgroup v1 alone).
+    pub fn watch(&self) -> Result<Option<OwnedFd>, KillError> {
+        let Some(tree) = self.process_trees().find(|tree| tree.is_unified()) else { return Ok(None) };
+        let path = format!("{}/cgroup.events", self.path_in(tree));
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let open = || {
+            let events = openat(tree.root()?, &path, flags, Mode::empty())?;
+            // Changes are told from the first reading on.
+            file::read_all(&events).map(|_| events)
+        };
+        match open() {
+            Ok(events) => Ok(Some(events)),
+            Err(Errno::NOENT | Errno::NODEV) => Ok(None),
+            Err(errno) => Err(KillError::List { source: FileError::new("watching", tree, &path, errno) }),
+        }
     }
 
     /// Sends a signal to every process that is in the group now.

@@ -1,14 +1,15 @@
 //! Overlays of any number of folders.
 
+use std::ffi::CStr;
 use std::fmt::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountFlags, UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount,
-    unmount,
+    FsMountFlags, FsOpenFlags, MountFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
+    fsmount, fsopen, mount, unmount,
 };
 
 use super::failure::{Explain, StepError};
@@ -20,8 +21,13 @@ use crate::plan::{Depth, Writable};
 /// The kernel takes no longer value for one option (fsconfig(2)).
 const VALUE_MAX_BYTES: usize = 255;
 
+/// The upper folder is not synchronized.
+const VOLATILE: &CStr = c"volatile";
+
 /// An overlay to be mounted. Without an index, which some kernels keep by default: it serves only NFS and hard links
-/// broken up by copying, and forbids to use the upper folder with other lower ones later.
+/// broken up by copying, and forbids to use the upper folder with other lower ones later. Volatile where the kernel can
+/// (Linux 5.10): else the end of a container waits until all of the file system below it is on the disk, whoever wrote
+/// there, and what a container wrote into its own layer is of no use after a power cut.
 pub(super) struct Overlay<'a> {
     /// The topmost first.
     pub lower: &'a [PathBuf],
@@ -32,6 +38,9 @@ pub(super) struct Overlay<'a> {
 impl Overlay<'_> {
     /// Mounts it at an open folder.
     pub(super) fn mount(&self, at: &OwnedFd) -> Result<(), StepError> {
+        if let Some(writable) = self.writable {
+            allow_again(&writable.work)?;
+        }
         match self.mount_by_context(at) {
             // Before Linux 6.8 there is no "lowerdir+", and one value holds only a few folders.
             Err(None) => self.mount_by_page(at),
@@ -63,6 +72,7 @@ impl Overlay<'_> {
         if let Some(writable) = self.writable {
             set("upperdir", &writable.upper)?;
             set("workdir", &writable.work)?;
+            fsconfig_set_flag(&context, VOLATILE).explain(|| mounts::messages(&context))?;
         }
         if let Some(label) = self.label {
             set("context", Path::new(label))?;
@@ -80,16 +90,34 @@ impl Overlay<'_> {
     /// directory.
     fn mount_by_page(&self, at: &OwnedFd) -> Result<(), StepError> {
         let base = common_folder(self.paths());
-        let options = page(&base, self)
-            .ok_or(Errno::TOOBIG)
-            .explain(|| format!("{} folders for one page of options", self.lower.len()))?;
         let folder = openat(CWD, &base, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .and_then(|folder| rustix::process::fchdir(&folder));
         folder.explain(|| base.display().to_string())?;
         let target = format!("/proc/self/fd/{}", at.as_raw_fd());
-        let options = std::ffi::CString::new(options).map_err(|_| Errno::INVAL).explain(String::new)?;
-        mount("overlay", target, "overlay", MountFlags::empty(), options.as_c_str()).explain(|| "overlay".into())
+        let mount = |is_volatile: bool| {
+            let options = page(&base, self, is_volatile).ok_or(Errno::TOOBIG)?;
+            let options = std::ffi::CString::new(options).map_err(|_| Errno::INVAL)?;
+            mount("overlay", &target, "overlay", MountFlags::empty(), options.as_c_str())
+        };
+        let mounted = match mount(self.writable.is_some()) {
+            Err(Errno::INVAL) if self.writable.is_some() => mount(false),
+            mounted => mounted,
+        };
+        mounted.explain(|| format!("overlay of {} folders", self.lower.len()))
     }
+}
+
+/// The kernel marks the work folder of a volatile overlay, and refuses to mount it again: the machine may have crashed.
+/// Here it has not: what a container wrote before a reboot is never mounted again. But a start that failed is repeated.
+fn allow_again(work: &Path) -> Result<(), StepError> {
+    let mark = work.join("work/incompat/volatile");
+    for (path, flags) in [(mark.join("dirty"), AtFlags::empty()), (mark, AtFlags::REMOVEDIR)] {
+        match unlinkat(CWD, &path, flags) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno).explain(|| path.display().to_string()),
+        }
+    }
+    Ok(())
 }
 
 /// An overlay, or what is at a path inside, mounted nowhere yet.
@@ -149,7 +177,7 @@ fn common_folder<'p>(paths: impl Iterator<Item = &'p PathBuf>) -> PathBuf {
 }
 
 /// The options as one text; none: they are too long, or a path has a character with a meaning.
-fn page(base: &Path, overlay: &Overlay<'_>) -> Option<String> {
+fn page(base: &Path, overlay: &Overlay<'_>, is_volatile: bool) -> Option<String> {
     let relative = |path: &Path| {
         let text = path.strip_prefix(base).ok()?.to_str()?.to_owned();
         (!text.is_empty() && !text.contains([',', ':', '\\'])).then_some(text)
@@ -159,6 +187,9 @@ fn page(base: &Path, overlay: &Overlay<'_>) -> Option<String> {
     if let Some(writable) = overlay.writable {
         let (upper, work) = (relative(&writable.upper)?, relative(&writable.work)?);
         write!(text, ",upperdir={upper},workdir={work}").ok()?;
+    }
+    if is_volatile {
+        text.push_str(",volatile");
     }
     if let Some(label) = overlay.label {
         write!(text, ",context=\"{label}\"").ok()?;
@@ -177,17 +208,20 @@ mod tests {
         let overlay = Overlay { lower: &lower, writable: Some(&writable), label: None };
         let base = common_folder(overlay.paths());
         assert_eq!(base, Path::new("/var/s"));
-        assert_eq!(page(&base, &overlay).unwrap(), "index=off,lowerdir=2/fs:1/fs,upperdir=c/upper,workdir=c/work");
+        assert_eq!(
+            page(&base, &overlay, true).unwrap(),
+            "index=off,lowerdir=2/fs:1/fs,upperdir=c/upper,workdir=c/work,volatile"
+        );
     }
 
     #[test]
     fn a_page_holds_128_short_folders_and_no_ambiguous_one() {
         let lower: Vec<PathBuf> = (0..128).map(|n| format!("/var/lib/cradle/images/snapshots/{n}/fs").into()).collect();
         let overlay = Overlay { lower: &lower, writable: None, label: None };
-        assert!(page(Path::new("/var/lib/cradle/images/snapshots"), &overlay).is_some());
-        assert!(page(Path::new("/"), &overlay).is_none());
+        assert!(page(Path::new("/var/lib/cradle/images/snapshots"), &overlay, false).is_some());
+        assert!(page(Path::new("/"), &overlay, false).is_none());
         let lower = [PathBuf::from("/a/x:y"), PathBuf::from("/a/z")];
-        assert!(page(Path::new("/a"), &Overlay { lower: &lower, writable: None, label: None }).is_none());
+        assert!(page(Path::new("/a"), &Overlay { lower: &lower, writable: None, label: None }, false).is_none());
     }
 
     #[test]

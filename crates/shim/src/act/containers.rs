@@ -21,6 +21,7 @@ use crate::limits::{
 use crate::log_file::LogFile;
 use crate::log_line::Stream;
 use crate::output::{Output, Reading};
+use crate::poll::{Interest, Source};
 use crate::protocol::{ContainerIo, Event, Refusal, Reply, Scope, StartContainer, Target};
 use crate::shim::Shim;
 use crate::streams::Ends;
@@ -66,6 +67,7 @@ impl Shim {
             stdin: ends.stdin,
             kills: Vec::new(),
             retry: Retry::default(),
+            watch: None,
             spare_group: None,
             left_groups: VecDeque::new(),
         });
@@ -98,10 +100,31 @@ impl Shim {
         let container = &self.containers[index];
         let leader = container.state.leader_lives().then_some(&container.pidfd);
         if self.clear_group(leader, &container.cgroup) {
+            if let Some(watch) = self.containers[index].watch.take() {
+                self.poll.remove(watch);
+            }
             self.container_event(number, Happened::GroupEmptied);
         } else {
+            self.watch_group(index);
             let pause = self.containers[index].retry.pause();
             self.deadlines.set(Due::KillContainer(number), pause);
+        }
+    }
+
+    /// Has the kernel tell when a group is empty. Where it cannot, the group is looked at again by time alone.
+    fn watch_group(&mut self, index: usize) {
+        let container = &self.containers[index];
+        if container.watch.is_some() {
+            return;
+        }
+        let watch = match container.cgroup.watch() {
+            Ok(Some(watch)) => watch,
+            Ok(None) => return,
+            Err(error) => return self.complain("watching a control group", &error),
+        };
+        match self.poll.add(&watch, Source::Group(container.number), Interest::Changes) {
+            Ok(()) => self.containers[index].watch = Some(watch),
+            Err(errno) => self.complain("watching a control group", &std::io::Error::from(errno)),
         }
     }
 

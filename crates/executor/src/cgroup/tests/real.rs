@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use oci_spec::runtime::LinuxResources;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 
@@ -253,6 +254,25 @@ fn killing_reaches_children_of_children_and_what_forks() {
 }
 
 #[test]
+fn a_watched_group_tells_when_its_last_process_is_dead() {
+    let Some(layout) = root_layout("a_watched_group_tells") else { return };
+    let mut test = TestGroup::new("watch", &layout, json!({}));
+    test.start("sleep 1000 & wait");
+    let Some(watch) = test.group.watch().unwrap() else {
+        assert!(layout.unified().is_none());
+        return;
+    };
+    let is_told_within = |seconds: i64| {
+        let timeout = Timespec { tv_sec: seconds, tv_nsec: 0 };
+        poll(&mut [PollFd::new(&watch, PollFlags::PRI)], Some(&timeout)).unwrap() == 1
+    };
+    assert!(!is_told_within(0));
+    test.group.kill().unwrap();
+    assert!(is_told_within(10));
+    wait_until("it is empty", || test.group.is_empty().unwrap());
+}
+
+#[test]
 fn killing_reaches_what_is_frozen() {
     let Some(layout) = root_layout("killing_reaches_what_is_frozen") else { return };
     let mut test = TestGroup::new("frozen", &layout, json!({}));
@@ -286,6 +306,7 @@ fn without_a_unified_tree_what_forks_is_killed_in_passes_and_an_exec_alone() {
     let Some(layout) = pure_v1("without_a_unified_tree") else { return };
     let mut test = TestGroup::new("pure", &layout, json!({"pids": {"limit": 60}}));
     assert!(test.group.directory().unwrap().is_none());
+    assert!(test.group.watch().unwrap().is_none());
     let main = test.start("exec sleep 1000");
     let exec = test.group.exec_child("exec-1").unwrap().cgroup;
     test.start_in(&exec, "while :; do (sleep 0.01 &) 2>/dev/null; done");
