@@ -59,8 +59,13 @@ terminal use crictl_exec_in_a_terminal 7 1 "${THEIR[@]}" exec -it "$ID" sh
 terminal use crictl_exec_over_websocket_in_a_terminal 7 1 "${THEIR[@]}" exec -it -r websocket "$ID" sh
 cradle run -dit --name "$N-t" "$IMAGE" sh > "$PLACE/out/id"
 TERMINAL=$(cat "$PLACE/out/id") POD_IDS="$POD_IDS $(cri inspect "$(cat "$PLACE/out/id")" | jq -r .info.sandboxID)"
-terminal leave what_is_detached_from '\x10\x11' "${OUR[@]}" attach "$N-t"
+terminal leave what_is_detached_from '' '\x10\x11' "${OUR[@]}" attach "$N-t"
 check and_it_goes_on is_running "$TERMINAL"
+# It writes more than a terminal holds, and goes on when it is told to.
+LIVES="until [ -e /tmp/go ]; do echo waits-for-nobody-who-reads; done; echo lived > /tmp/lived"
+terminal leave a_command_that_is_detached_from "$LIVES" '\x10\x11' "${OUR[@]}" exec -it "$N" sh
+cri exec "$ID" touch /tmp/go < /dev/null
+check and_is_not_hung_up until_true 10 cri exec "$ID" grep -q lived /tmp/lived < /dev/null
 terminal use cradle_attach_in_a_terminal 7 7 "${OUR[@]}" attach "$N-t"
 
 terminal end a_terminated_client '' 143 "kill -TERM \$CLIENT" "${OUR[@]}" exec -it "$N" sh

@@ -2,7 +2,7 @@
 """terminal.py: a client in a terminal, as a person uses it. For streaming.sh; prints PASS and FAIL lines.
 
   terminal.py use PREFIX EXIT CODE CLIENT...      a shell in it: size, resizing, vi, top, Ctrl-C; it exits with EXIT
-  terminal.py leave PREFIX KEYS CLIENT...         a shell that is left with KEYS (\\x10\\x11), as by detaching
+  terminal.py leave PREFIX LINE KEYS CLIENT...    a shell that is given LINE and left with KEYS (\\x10\\x11), as by detaching
   terminal.py end PREFIX PATTERN CODE WHAT CLIENT...
         WHAT, a shell's line that gets the client's pid as $CLIENT, ends it from outside; PATTERN, if any, is said about that
 
@@ -131,7 +131,7 @@ def use(report, code):
 
 def main():
     what, prefix, *words = sys.argv[1:]
-    count = {"use": 2, "leave": 1, "end": 3}[what]
+    count = {"use": 2, "leave": 2, "end": 3}[what]
     given, client = words[:count], words[count:]
     terminal = Terminal(client)
     report = Report(prefix, terminal)
@@ -140,7 +140,10 @@ def main():
         report.end(given[1])
     elif what == "leave":
         begin(report)
-        terminal.type(given[0].encode().decode("unicode_escape"))
+        line, keys = given
+        if line:
+            terminal.type(line + "\r")
+        terminal.type(keys.encode().decode("unicode_escape"))
         report.end("0")
     else:
         pattern, code, line = given

@@ -247,7 +247,7 @@ pub struct Exec {
     pub timeout: u32,
     #[command(flatten)]
     pub terminal: Terminal,
-    /// Keys that leave it
+    /// Keys that leave it running, with nobody to read its output
     #[arg(long, value_name = "KEYS", default_value = DETACH_KEYS)]
     pub detach_keys: DetachKeys,
     /// The container, then the command

@@ -8,6 +8,7 @@ use cradle_cri_api::v1;
 use crate::arguments::Exec;
 use crate::client::Client;
 use crate::error::Error;
+use crate::output;
 use crate::streams::{self, Connected, Ended};
 
 pub async fn exec(client: &mut Client, exec: &Exec) -> Result<ExitCode, Error> {
@@ -26,7 +27,10 @@ pub async fn exec(client: &mut Client, exec: &Exec) -> Result<ExitCode, Error> {
     let connected = Connected { stdin, terminal: tty, detach_keys: exec.detach_keys.clone() };
     match streams::connect(&url, &connected).await? {
         Ended::With(code) => Ok(exit_code(code)),
-        Ended::Left => Ok(ExitCode::SUCCESS),
+        Ended::Left => {
+            output::note(format_args!("\r\nit goes on in {name}; its output is dropped"));
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

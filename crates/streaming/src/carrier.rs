@@ -35,6 +35,11 @@ pub(crate) enum Event {
 pub(crate) enum Gone {
     #[error("the client has left")]
     Left,
+    /// On purpose: what it started is to go on.
+    #[error("the client has detached")]
+    Detached,
+    #[error("the client may not detach, as {0} commands run on without their clients already; its command is hung up")]
+    MayNotDetach(usize),
     #[error("the connection to the client broke")]
     Broken(#[source] io::Error),
     #[error("the client broke the protocol")]
@@ -92,6 +97,15 @@ impl Writer {
     /// Our direction of a stream.
     pub fn outlet(&self, stream: u32) -> Outlet {
         Outlet { writer: self.clone(), stream }
+    }
+
+    /// Answers a client that has detached ([`Gone::Detached`]).
+    pub async fn let_go(&self) -> Result<(), Gone> {
+        match self {
+            // Nobody detaches here.
+            Writer::Spdy(_) => Ok(()),
+            Writer::Channels(writer) => writer.let_go().await,
+        }
     }
 
     /// Says goodbye and sends nothing more.

@@ -20,6 +20,9 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const HALF_OPEN_MAX: usize = 128;
 /// Sessions at a time; more are answered with 503.
 pub const SESSIONS_MAX: usize = 1024;
+/// Commands that run on although their clients have detached. Whoever wants to detach from one more has it hung up: what
+/// others left on purpose does not make room.
+pub const DETACHED_MAX: usize = 64;
 /// A request's line and headers.
 pub const REQUEST_HEAD_MAX_BYTES: usize = 16 * 1024;
 /// Pause after a failed accept (out of descriptors), lest the loop spin.

@@ -24,7 +24,7 @@ use crate::flag::raised;
 use crate::half_open::{HalfOpen, Ticket};
 use crate::http::{self, Accepted};
 use crate::limits::{
-    ACCEPT_RETRY, FAREWELL, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, REQUEST_HEAD_MAX_BYTES, SESSIONS_MAX,
+    ACCEPT_RETRY, DETACHED_MAX, FAREWELL, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, REQUEST_HEAD_MAX_BYTES, SESSIONS_MAX,
     STREAM_CREATION_TIMEOUT,
 };
 use crate::request::Request;
@@ -79,6 +79,8 @@ impl Classified for BindError {
 pub(crate) struct Shared {
     pub tokens: Tokens,
     pub sessions: Arc<Semaphore>,
+    /// Sessions without a client, which count as sessions too.
+    pub detached: Semaphore,
     pub engine: Arc<Engine>,
     pub buffers: Arc<Buffers>,
     pub config: Config,
@@ -127,6 +129,7 @@ impl Server {
         let shared = Arc::new(Shared {
             tokens: Tokens::default(),
             sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
+            detached: Semaphore::new(DETACHED_MAX),
             engine,
             buffers: Arc::default(),
             config,

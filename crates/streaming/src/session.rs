@@ -56,6 +56,13 @@ impl Cutter {
             () = self.hangup.happened() => Cut::HungUp,
         }
     }
+
+    /// Lets the connection go, and waits until the daemon stops.
+    pub async fn stopping(self) {
+        let Cutter { hangup, mut stop, .. } = self;
+        drop(hangup);
+        raised(&mut stop).await;
+    }
 }
 
 pub(crate) async fn run(

@@ -145,6 +145,11 @@ impl World {
         state.shims.values_mut().map(|shim| shim.streams.print(container, text)).sum()
     }
 
+    /// Commands that have begun.
+    pub fn commands(&self) -> usize {
+        self.state().shims.values().map(|shim| shim.streams.commands()).sum()
+    }
+
     /// Signals that were sent to commands.
     pub fn signalled(&self) -> Vec<i32> {
         self.state().shims.values().flat_map(|shim| shim.streams.signalled.clone()).collect()

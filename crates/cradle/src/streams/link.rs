@@ -18,6 +18,8 @@ use crate::error::{Error, innermost};
 const SUBPROTOCOL: &str = "v5.channel.k8s.io";
 /// In the place of a channel's number: the channel whose number follows has ended.
 const CLOSE_SIGNAL: u8 = 255;
+/// The status of a goodbye after which the process goes on; after any other a command is hung up.
+const DETACH: u16 = 4000;
 /// Longer messages are not the daemon's.
 const MESSAGE_MAX_BYTES: usize = 1024 * 1024;
 
@@ -54,12 +56,15 @@ impl Link {
         self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    async fn message(&self) -> Result<Option<Message>, Error> {
+        let message = poll_fn(|context| Pin::new(&mut *self.socket()).poll_next(context)).await;
+        message.transpose().map_err(|error| lost(&error))
+    }
+
     /// What comes next; none: the daemon has closed the connection, as it does in the end.
     pub async fn next(&self) -> Result<Option<Said>, Error> {
         loop {
-            let message = poll_fn(|context| Pin::new(&mut *self.socket()).poll_next(context)).await;
-            let Some(message) = message else { return Ok(None) };
-            let message = message.map_err(|error| lost(&error))?;
+            let Some(message) = self.message().await? else { return Ok(None) };
             if message.is_close() {
                 return Ok(None);
             }
@@ -81,6 +86,21 @@ impl Link {
     /// Tells that no more will be sent on a channel.
     pub async fn end(&self, channel: u8) -> Result<(), Error> {
         self.put(Message::binary(vec![CLOSE_SIGNAL, channel])).await.map_err(|error| lost(&error))
+    }
+
+    /// Says goodbye so that the process goes on, and waits for the daemon's consent.
+    pub async fn detach(&self) -> Result<(), Error> {
+        let status = CloseCode::try_from(DETACH).map_err(|error| lost(&error))?;
+        self.put(Message::close(Some(status), "")).await.map_err(|error| lost(&error))?;
+        // Output that was on its way is nobody's any more.
+        while let Some(message) = self.message().await? {
+            if message.is_close() {
+                return Ok(());
+            }
+        }
+        Err(Error::local(
+            "the daemon hangs it up, as it lets no more commands go on without a client: end one of those",
+        ))
     }
 
     /// Says goodbye. That there may be nobody any more is no matter.

@@ -37,7 +37,7 @@ const SIZE: u8 = 4;
 pub struct Connected {
     pub stdin: bool,
     pub terminal: bool,
-    /// Typed at a terminal, they end the connection and nothing else.
+    /// Typed at a terminal, they end the connection and nothing else: the process goes on.
     pub detach_keys: DetachKeys,
 }
 
@@ -56,9 +56,16 @@ pub async fn connect(url: &str, connected: &Connected) -> Result<Ended, Error> {
         signal = interrupts.next() => Err(Error::Interrupted { signal }),
     };
     drop(raw);
-    // A daemon that takes nothing any more gets no goodbye.
-    let _ = tokio::time::timeout(GOODBYE, link.close()).await;
-    ended
+    let goodbye = async {
+        if matches!(ended, Ok(Ended::Left)) {
+            link.detach().await?;
+        } else {
+            link.close().await;
+        }
+        ended
+    };
+    let said = tokio::time::timeout(GOODBYE, goodbye).await;
+    said.unwrap_or_else(|_| Err(Error::Lost { why: "it does not take a goodbye".into() }))
 }
 
 /// Prints what comes, and tells how the process ended.

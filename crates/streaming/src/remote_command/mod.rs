@@ -7,8 +7,10 @@
 //!                                   the status is sent, the streams end, the client closes the connection
 //! ```
 //!
-//! A client that leaves before that is no loss to the container: a command is hung up, what was attached to goes on.
+//! A client that leaves before that is no loss to the container: a command is hung up, what was attached to goes on. Who
+//! detaches leaves a command running, too (`detached`).
 
+mod detached;
 mod process;
 mod resize;
 mod status;
@@ -48,7 +50,18 @@ pub(crate) async fn run(session: Session, command: Command, container: &str, wan
     };
     let work = work(&shared, &mut reader, &streams, early, &command, container, wanted);
     let (status, take_within) = tokio::select! {
-        status = work => (status?, shared.config.idle_timeout),
+        over = work => match over? {
+            Over::Ended(status) => (status, shared.config.idle_timeout),
+            Over::Detached(process) => {
+                let _place = detached::let_go(&shared, &writer, &process).await?;
+                drop((reader, writer, streams));
+                tokio::select! {
+                    () = detached::run_on(&shared, process) => {}
+                    () = cutter.stopping() => {}
+                }
+                return Ok(());
+            }
+        },
         cut = cutter.cut() => {
             let Some(why) = explain(cut) else { return Err(Gone::Left) };
             (Status::Failed(Failure::new(Class::Unavailable, why)), FAREWELL)
@@ -73,6 +86,12 @@ fn explain(cut: Cut) -> Option<&'static str> {
     }
 }
 
+/// How the client's part is over.
+enum Over {
+    Ended(Status),
+    Detached(Process),
+}
+
 /// From the start of the process to its end. An error says that the client was gone before.
 async fn work(
     shared: &Shared,
@@ -82,15 +101,17 @@ async fn work(
     command: &Command,
     container: &str,
     wanted: Wanted,
-) -> Result<Status, Gone> {
-    let Process { mut input, output, end } = match Process::begin(shared, command, container, wanted).await {
+) -> Result<Over, Gone> {
+    let mut process = match Process::begin(shared, command, container, wanted).await {
         Ok(process) => process,
-        Err(failure) => return Ok(Status::Failed(failure)),
+        Err(failure) => return Ok(Over::Ended(Status::Failed(failure))),
     };
-    tokio::select! {
-        status = until_ended(shared, streams, &output, end) => status,
-        gone = take_input(reader, streams, early, &mut input) => Err(gone),
-    }
+    let Process { input, output, end } = &mut process;
+    let gone = tokio::select! {
+        status = until_ended(shared, streams, output, end) => return status.map(Over::Ended),
+        gone = take_input(reader, streams, early, input) => gone,
+    };
+    if matches!(gone, Gone::Detached) { Ok(Over::Detached(process)) } else { Err(gone) }
 }
 
 /// Gives the process what the client sends, until the client is gone.
@@ -110,7 +131,7 @@ async fn take_input(reader: &mut Reader, streams: &Streams, early: Vec<Early>, i
 }
 
 /// Gives the client what the process writes, until it has ended and all of that is sent.
-async fn until_ended(shared: &Shared, streams: &Streams, output: &Output, end: End) -> Result<Status, Gone> {
+async fn until_ended(shared: &Shared, streams: &Streams, output: &Output, end: &mut End) -> Result<Status, Gone> {
     let (drain, drained) = watch::channel(false);
     let copied = async {
         tokio::try_join!(
@@ -126,7 +147,7 @@ async fn until_ended(shared: &Shared, streams: &Streams, output: &Output, end: E
         std::future::pending::<()>().await;
     };
     match end {
-        End::Exec(mut exec) => {
+        End::Exec(exec) => {
             let ended = tokio::select! {
                 copied = &mut copied => {
                     copied?;

@@ -114,15 +114,19 @@ impl Input {
         if streams.stdin == Some(stream) {
             match bytes {
                 Some(bytes) => self.write(bytes).await,
-                // The last copy of a pipe's end: the process reads its end. A terminal goes on: it has no half that could
-                // be closed.
-                None => self.stdin = None,
+                None => self.end(),
             }
         } else if streams.resize == Some(stream)
             && let Some((columns, rows)) = bytes.and_then(|bytes| self.sizes.read(bytes))
         {
             self.resize(columns, rows).await;
         }
+    }
+
+    /// Nothing more will come: of a pipe this is the last copy, and the process reads its end. A terminal stays open, as it
+    /// has no half that could be closed.
+    pub fn end(&mut self) {
+        self.stdin = None;
     }
 
     async fn write(&mut self, bytes: &[u8]) {

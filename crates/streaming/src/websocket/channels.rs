@@ -20,6 +20,10 @@ use crate::socket::Connection;
 /// In the place of a channel's number: the channel whose number follows will send no more.
 const CLOSE_SIGNAL: u8 = 255;
 
+/// The status of a goodbye by which a client detaches, of those that are for private use (RFC 6455, section 7.4.2). The
+/// normal one, 1000, would not do: some libraries send it whenever they are closed, also when their user was interrupted.
+const DETACH: u16 = 4000;
+
 /// How a message is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
@@ -88,8 +92,8 @@ impl Reader {
             self.data = Bytes::new();
             let message = poll_fn(|context| Pin::new(&mut *lock(&self.socket)).poll_next(context)).await;
             let message = message.ok_or(Gone::Left)?.map_err(gone)?;
-            if message.is_close() {
-                return Err(Gone::Left);
+            if let Some((status, _)) = message.as_close() {
+                return Err(if u16::from(status) == DETACH { Gone::Detached } else { Gone::Left });
             }
             if message.is_ping() {
                 // Its answer is on its way before the next is read: a client that only asks cannot pile them up.
@@ -172,6 +176,11 @@ impl Writer {
         flush(&self.socket).await?;
         self.activity.note();
         Ok(())
+    }
+
+    /// Sends the answer to the client's goodbye, which the library has made.
+    pub async fn let_go(&self) -> Result<(), Gone> {
+        flush(&self.socket).await
     }
 
     pub async fn close(&self) -> Result<(), Gone> {

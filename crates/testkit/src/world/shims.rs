@@ -190,7 +190,7 @@ fn answer(
             state.end_shim(pod);
             Reply::Done
         }
-        Request::StartExec(start) => shim.streams.start(*start, descriptors, shim.events.clone())?,
+        Request::StartExec(start) => return shim.streams.start(*start, descriptors, shim.events.clone()),
         Request::Signal { target: cradle_shim::protocol::Target::Exec(_, exec), signal, .. } => {
             shim.streams.signal(exec, signal);
             Reply::Done

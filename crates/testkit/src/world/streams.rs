@@ -3,16 +3,20 @@
 //!
 //! ```text
 //! cat      copies its stdin to its stdout, to the end
+//! print N  writes N blocks of 4 KiB to its stdout
 //! exit N   ends with N
 //! flood    writes to its stdout until nobody reads it
 //! leave    ends at once and leaves a process that holds its stdout open
 //! wait     does nothing until it gets a signal
 //! ```
+//!
+//! A terminal is a pair of sockets: it has no size, and is hung up when the master is closed.
 
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use cradle_domain::{Class, ContainerId, Failure, Timestamp};
@@ -50,10 +54,7 @@ impl Streams {
         start: StartExec,
         ends: Vec<OwnedFd>,
         events: Option<mpsc::Sender<ShimEvent>>,
-    ) -> Result<Reply, Failure> {
-        let ExecIo::Pipes { stdin, stdout, .. } = start.io else {
-            return Err(Failure::new(Class::Unimplemented, "no terminals in this world"));
-        };
+    ) -> Result<(Reply, Vec<OwnedFd>), Failure> {
         let arguments = start.plan.steps.iter().find_map(|step| match step {
             Step::Execute { arguments, .. } => Some(arguments),
             _ => None,
@@ -62,7 +63,13 @@ impl Streams {
             arguments.into_iter().flatten().map(|word| word.to_string_lossy().into_owned()).collect();
         let mut ends = ends.into_iter();
         let mut end = |there: bool| there.then(|| ends.next()).flatten().map(File::from);
-        let (stdin, stdout) = (end(stdin), end(stdout));
+        let (stdin, stdout, master) = match start.io {
+            ExecIo::Pipes { stdin, stdout, .. } => (end(stdin), end(stdout), None),
+            ExecIo::Terminal { .. } => {
+                let (master, theirs) = terminal()?;
+                (theirs.try_clone().ok(), Some(theirs), Some(master))
+            }
+        };
         if words[0] == "leave" {
             self.held.extend(stdout.as_ref().and_then(|stdout| stdout.try_clone().ok()));
         }
@@ -77,7 +84,12 @@ impl Streams {
                 let _ = events.try_send(ShimEvent::Told(Event::ExecExited { container, exec, exit }));
             }
         });
-        Ok(Reply::Started { pid: 3, at: Timestamp::now() })
+        Ok((Reply::Started { pid: 3, at: Timestamp::now() }, master.into_iter().collect()))
+    }
+
+    /// All that have begun.
+    pub fn commands(&self) -> usize {
+        self.signals.len()
     }
 
     pub fn signal(&mut self, exec: ExecId, signal: i32) {
@@ -111,6 +123,13 @@ impl Streams {
     }
 }
 
+/// A master, and the terminal.
+fn terminal() -> Result<(OwnedFd, File), Failure> {
+    let pair = UnixStream::pair();
+    let (master, theirs) = pair.map_err(|error| Failure::new(Class::Exhausted, format!("a terminal: {error}")))?;
+    Ok((master.into(), File::from(OwnedFd::from(theirs))))
+}
+
 /// Connects to a port of this machine.
 pub(super) fn dial(port: u16) -> Result<(Reply, Vec<OwnedFd>), Failure> {
     let socket = TcpStream::connect(("127.0.0.1", port));
@@ -127,6 +146,10 @@ fn run(words: &[String], stdin: Option<File>, stdout: Option<File>, signals: &Re
                 break Err(error);
             }
         },
+        ("print", _, Some(mut stdout)) => {
+            let blocks = words[1].parse().unwrap_or(0);
+            (0..blocks).try_for_each(|_| stdout.write_all(&[b'y'; 4096]))
+        }
         ("exit", ..) => return words[1].parse().unwrap_or(1),
         ("leave", ..) => Ok(()),
         // An error says that the world is gone.

@@ -154,6 +154,10 @@ pub fn message(opcode: u8, payload: &[u8]) -> Vec<u8> {
 pub const TEXT: u8 = 1;
 pub const BINARY: u8 = 2;
 pub const CLOSE: u8 = 8;
+/// Goodbyes: of any client, of a browser's page that is left, of one that detaches.
+pub const NORMAL: &[u8] = &1000_u16.to_be_bytes();
+pub const GOING_AWAY: &[u8] = &1001_u16.to_be_bytes();
+pub const DETACH: &[u8] = &4000_u16.to_be_bytes();
 pub const PING: u8 = 9;
 pub const PONG: u8 = 10;
 

@@ -2,6 +2,7 @@
 
 mod clients;
 mod commands;
+mod detaching;
 mod every_way;
 mod forwards;
 mod hostile;
