@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # bench.sh [SECTION...]: the figures of docs/budgets.md, ours against containerd, both in one interleaved run.
-# Sections: lifecycle exec density restart binaries pull; all without an argument. Needs root and a Go; takes 15 to 25
-# minutes.
+# Sections: lifecycle exec streaming density restart binaries pull; all without an argument. Needs root and a Go; takes 15
+# to 25 minutes, streaming 2 of them.
 #
 # The sections lifecycle and exec run twice: with the kernel's RCU grace periods expedited (what cgroup v2 gives by
 # CLONE_INTO_CGROUP anyway) and as the machine is. The knob is set back at the end. Results as JSON: .test/bench/*.json.
@@ -10,7 +10,7 @@ set -euo pipefail
 source "$(dirname "$0")/../tests/harness.sh"
 
 SECTIONS=("$@")
-((${#SECTIONS[@]})) || SECTIONS=(lifecycle exec density restart binaries pull)
+((${#SECTIONS[@]})) || SECTIONS=(lifecycle exec streaming density restart binaries pull)
 wants() { [[ " ${SECTIONS[*]} " = *" $1 "* ]]; }
 RCU=/sys/kernel/rcu_expedited
 OUT=$TEST/bench
@@ -54,6 +54,11 @@ if [[ -n $latency ]]; then
     bench latency-expedited --sections "${latency%,}"
     echo "$RCU_BEFORE" > "$RCU"
     bench latency --sections "${latency%,}"
+fi
+if wants streaming; then
+    echo "== streaming (rcu_expedited=$(cat "$RCU"))"
+    python3 "$ROOT/hack/streambench.py" --endpoint "unix://$SOCKET" --name cradle --vs "unix://$PEER/c.sock" --vs-name containerd \
+        --proto "$ROOT/proto/cri/v1/api.proto" --json "$OUT/streaming.json" --mib 1024
 fi
 if wants density || wants restart; then
     # The commands run in a shell of cribench's: the daemon's own scripts start and stop it.

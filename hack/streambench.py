@@ -1,21 +1,25 @@
 #!/usr/bin/env python3
-"""streambench: figures of exec and port-forward over SPDY, of one CRI runtime or of two in one run, interleaved.
+"""streambench: figures of exec and port-forward, of one CRI runtime or of two in one run, interleaved.
 
-  streambench.py --endpoint unix:///run/a.sock --container ID --pod ID
-      [--vs unix:///run/b.sock --vs-container ID --vs-pod ID] [--proto proto/cri/v1/api.proto]
-      [--rounds 40] [--mib 512] [--idle 200]
+  streambench.py --endpoint unix:///run/a.sock [--name cradle] [--vs unix:///run/b.sock] [--vs-name containerd]
+      [--proto proto/cri/v1/api.proto] [--json FILE] [--rounds 40] [--mib 512] [--idle 200]
 
-The containers run, have `true`, `dd` and `sleep`, and their pods share the host's network, where this program listens.
-It speaks SPDY itself, so that no other client's start or speed is measured. Setup once: pip install grpcio grpcio-tools
+Each runtime gets a pod of its own on the host's network, where this program listens. It speaks SPDY itself, so that no
+other client's start or speed is measured. Setup once: pip install grpcio grpcio-tools
 
   exec       from the URL's request to the status of `true`, p50 and p90
   stdout     MiB/s of a command's output, the CPU seconds of daemon and shim for it, and what it added to the daemon's
              resident memory at most
-  forward    the same for a connection into the pod, from it and to it
+  from pod   the same for a connection into the pod
+  to pod
+  tunnel     the same, with SPDY in messages of WebSocket (SPDY/3.1+portforward.k8s.io), as kubectl speaks it; or what the
+             runtime answers that does not serve it
   idle       what --idle sessions of `sleep` add to the daemon's private memory
 """
 import argparse
 import contextlib
+import functools
+import json
 import os
 import socket
 import statistics
@@ -25,8 +29,6 @@ import threading
 import time
 import urllib.parse
 import zlib
-
-import grpc
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import cribench  # noqa: E402
@@ -48,27 +50,76 @@ TEXT = (
 )
 DICTIONARY = b"".join(struct.pack(">I", len(w)) + w.replace("_", " ").encode() for w in WORDS) + TEXT.encode()
 HEAD, SYN_STREAM, FIN = 8, 1, 1
+# Of messages of WebSocket. The mask changes nothing: it costs the runtime what any mask does, and this program nothing.
+BINARY, CLOSE, LAST, MASK = 2, 8, 0x80, b"\0\0\0\0"
+
+
+class Refused(Exception):
+    """The first line of an answer that is no upgrade."""
+
+
+def upgraded(url, headers):
+    """A connection to a URL after its upgrade."""
+    parts = urllib.parse.urlsplit(url)
+    connection = socket.create_connection((parts.hostname, parts.port))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    lines = [f"GET {parts.path} HTTP/1.1", f"Host: {parts.netloc}", "Connection: Upgrade", *headers]
+    connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+    answer = b""
+    while (end := answer.find(b"\r\n\r\n")) < 0:
+        more = connection.recv(4096, socket.MSG_PEEK)
+        if not more or more == answer:
+            break
+        answer = more
+    if not answer.startswith(b"HTTP/1.1 101 "):
+        raise Refused(answer.split(b"\r\n")[0].decode())
+    # What came behind it is still there to be read.
+    connection.recv(end + 4)
+    return connection
+
+
+class Tunnel:
+    """A connection whose bytes go in messages of WebSocket."""
+
+    def __init__(self, url):
+        headers = ["Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: c3RyZWFtYmVuY2ggc2F5cyE="]
+        self.socket = upgraded(url, [*headers, "Sec-WebSocket-Protocol: SPDY/3.1+portforward.k8s.io"])
+        self.left = 0
+
+    def sendall(self, data):
+        short = len(data) if len(data) < 126 else 126 if len(data) < 1 << 16 else 127
+        length = {126: ">H", 127: ">Q"}.get(short)
+        head = bytes([LAST | BINARY, LAST | short]) + (struct.pack(length, len(data)) if length else b"")
+        self.socket.sendmsg([head, MASK, data]) == len(head) + 4 + len(data) or sys.exit("a message was sent in part")
+
+    def exactly(self, count):
+        return self.socket.recv(count, socket.MSG_WAITALL)
+
+    def recv_into(self, memory):
+        while not self.left:
+            head = self.exactly(2)
+            if len(head) < 2 or head[0] & 15 == CLOSE:
+                return 0
+            short = head[1] & 127
+            length = {126: ">H", 127: ">Q"}.get(short)
+            size = struct.unpack(length, self.exactly(struct.calcsize(length)))[0] if length else short
+            if head[0] & 15 < CLOSE:
+                self.left = size
+            else:
+                self.exactly(size)
+        count = self.socket.recv_into(memory[: self.left])
+        self.left -= count
+        return count
+
+    def close(self):
+        self.socket.close()
 
 
 class Session:
     """A client of SPDY on one connection."""
 
-    def __init__(self, url, version):
-        parts = urllib.parse.urlsplit(url)
-        self.socket = socket.create_connection((parts.hostname, parts.port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket.sendall(
-            f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n"
-            f"X-Stream-Protocol-Version: {version}\r\nContent-Length: 0\r\n\r\n".encode()
-        )
-        answer = b""
-        while b"\r\n\r\n" not in answer:
-            if not (more := self.socket.recv(4096)):
-                sys.exit(f"no upgrade: {answer!r}")
-            answer += more
-        if not answer.startswith(b"HTTP/1.1 101 "):
-            sys.exit(f"no upgrade: {answer!r}")
-        self.unread = answer.split(b"\r\n\r\n", 1)[1]
+    def __init__(self, connection):
+        self.socket = connection
         self.deflate = zlib.compressobj(zdict=DICTIONARY)
         self.next = 1
 
@@ -89,7 +140,7 @@ class Session:
     def frames(self, keep):
         """Yields (stream, bytes or count, ended) of data frames; the bytes only of streams in `keep`."""
         memory = memoryview(bytearray(1 << 20))
-        data, head, left, payload = memoryview(self.unread), b"", 0, b""
+        data, head, left, payload = b"", b"", 0, b""
         while True:
             while data or (len(head) == HEAD and not left):
                 if len(head) < HEAD:
@@ -117,25 +168,32 @@ class Session:
         self.socket.close()
 
 
-class Runtime:
-    def __init__(self, name, endpoint, container, pod, stubs):
-        self.name, self.container, self.pod = name, container, pod
-        self.pb, grpc_stubs = stubs
-        self.cri = grpc_stubs.RuntimeServiceStub(grpc.insecure_channel(endpoint, [("grpc.default_authority", "localhost")]))
-        self.cri.Version(self.pb.VersionRequest())
-        with socket.socket(socket.AF_UNIX) as peer:
-            peer.connect(endpoint.removeprefix("unix://"))
-            self.daemon = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+def spdy(url, version):
+    return Session(upgraded(url, ["Upgrade: SPDY/3.1", f"X-Stream-Protocol-Version: {version}"]))
+
+
+class Runtime(cribench.Runtime):
+    """A runtime, and the container that is measured with."""
+
+    def __init__(self, name, endpoint, stubs):
+        super().__init__(name, endpoint, *stubs, "", cribench.BUSYBOX)
+        self.daemon = self.daemon_pid()
+        self.sweep()
+        self.ensure_image()
+        config = self.pod_config(host=True)
+        self.pod = self.run_pod(config)
+        self.container = self.start(self.pod, config, ["sleep", "1000000"])
 
     def exec(self, *command, stdout=True):
         request = self.pb.ExecRequest(container_id=self.container, cmd=command, stdout=stdout, stdin=not stdout)
-        session = Session(self.cri.Exec(request).url, "v4.channel.k8s.io")
+        session = spdy(self.rt.Exec(request).url, "v4.channel.k8s.io")
         session.open(streamtype="error")
         session.open(streamtype="stdout" if stdout else "stdin")
         return session
 
-    def forward(self, port):
-        session = Session(self.cri.PortForward(self.pb.PortForwardRequest(pod_sandbox_id=self.pod)).url, "portforward.k8s.io")
+    def forward(self, port, tunnel):
+        url = self.rt.PortForward(self.pb.PortForwardRequest(pod_sandbox_id=self.pod)).url
+        session = Session(Tunnel(url)) if tunnel else spdy(url, "portforward.k8s.io")
         session.open(streamtype="error", port=str(port), requestid="0")
         return session, session.open(streamtype="data", port=str(port), requestid="0")
 
@@ -202,7 +260,7 @@ def listener(serve):
         yield server.getsockname()[1], thread
 
 
-def from_pod(runtime, mib):
+def from_pod(runtime, mib, tunnel=False):
     chunk = bytes(256 << 10)
 
     def serve(connection):
@@ -212,7 +270,7 @@ def from_pod(runtime, mib):
 
     def work():
         with listener(serve) as (port, _):
-            session, stream = runtime.forward(port)
+            session, stream = runtime.forward(port, tunnel)
             count = 0
             for of, data, ended in session.frames({1}):
                 count += data if of == stream else 0
@@ -224,7 +282,7 @@ def from_pod(runtime, mib):
     return measured(runtime, mib, work)
 
 
-def to_pod(runtime, mib):
+def to_pod(runtime, mib, tunnel=False):
     chunk, received = bytes(64 << 10), [0]
 
     def serve(connection):
@@ -233,7 +291,7 @@ def to_pod(runtime, mib):
 
     def work():
         with listener(serve) as (port, thread):
-            session, stream = runtime.forward(port)
+            session, stream = runtime.forward(port, tunnel)
             for _ in range(mib * 16):
                 session.send(stream, chunk)
             session.send(stream, b"", FIN)
@@ -254,36 +312,73 @@ def idle_kib(runtime, count):
     return added
 
 
+def latency(runtimes, rounds):
+    taken = {runtime.name: [] for runtime in runtimes}
+    for turn in range(rounds):
+        for runtime in cribench.abba(runtimes, turn):
+            taken[runtime.name].append(true_ms(runtime))
+    for name, values in taken.items():
+        p50, p90 = statistics.median(values), statistics.quantiles(values, n=10)[-1]
+        print(f"exec         {name:10} p50 {p50:7.2f} ms   p90 {p90:7.2f} ms", flush=True)
+        yield {"section": "exec", "name": name, "p50_ms": p50, "p90_ms": p90}
+
+
+TRANSFERS = {
+    "stdout": stdout,
+    "from pod": from_pod,
+    "to pod": to_pod,
+    "tunnel from": functools.partial(from_pod, tunnel=True),
+    "tunnel to": functools.partial(to_pod, tunnel=True),
+}
+
+
+def transfers(runtimes, mib):
+    for section, measure in TRANSFERS.items():
+        for turn in range(2):
+            for runtime in cribench.abba(runtimes, turn):
+                figures = {"section": section, "name": runtime.name}
+                try:
+                    speed, cpu, peak = measure(runtime, mib)
+                    text = f"{speed:7.0f} MiB/s   {cpu:5.2f} CPU s   {peak:6} KiB more at most"
+                    figures |= {"mib_per_s": speed, "cpu_s": cpu, "peak_kib": peak}
+                except Refused as refused:
+                    text = f"refuses: {refused}"
+                    figures |= {"refused": str(refused)}
+                print(f"{section:12} {runtime.name:10} {text}", flush=True)
+                yield figures
+
+
+def idle(runtimes, count):
+    for runtime in runtimes:
+        added = idle_kib(runtime, count)
+        print(f"idle         {runtime.name:10} {added:7} KiB for {count} sessions", flush=True)
+        yield {"section": "idle", "name": runtime.name, "private_kib": added, "sessions": count}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for side in ("", "vs-"):
-        parser.add_argument("--vs" if side else "--endpoint", required=not side)
-        parser.add_argument(f"--{side}container", required=not side)
-        parser.add_argument(f"--{side}pod", required=not side)
+    parser.add_argument("--endpoint", required=True)
+    parser.add_argument("--name", default="it")
+    parser.add_argument("--vs")
+    parser.add_argument("--vs-name", default="peer")
     parser.add_argument("--proto", default=os.path.join(os.path.dirname(__file__), "../proto/cri/v1/api.proto"))
+    parser.add_argument("--json")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--mib", type=int, default=512)
     parser.add_argument("--idle", type=int, default=200)
     args = parser.parse_args()
     stubs = cribench.load_stubs(args.proto)
-    runtimes = [Runtime("it", args.endpoint, args.container, args.pod, stubs)]
+    runtimes = [Runtime(args.name, args.endpoint, stubs)]
     if args.vs:
-        runtimes.append(Runtime("peer", args.vs, args.vs_container, args.vs_pod, stubs))
-    latencies = {runtime.name: [] for runtime in runtimes}
-    for _ in range(args.rounds):
+        runtimes.append(Runtime(args.vs_name, args.vs, stubs))
+    try:
+        figures = [*latency(runtimes, args.rounds), *transfers(runtimes, args.mib), *idle(runtimes, args.idle)]
+    finally:
         for runtime in runtimes:
-            latencies[runtime.name].append(true_ms(runtime))
-    for name, values in latencies.items():
-        p50, p90 = statistics.median(values), statistics.quantiles(values, n=10)[-1]
-        print(f"exec     {name:5} p50 {p50:7.2f} ms   p90 {p90:7.2f} ms", flush=True)
-    for label, measure in (("stdout", stdout), ("from pod", from_pod), ("to pod", to_pod)):
-        for _ in range(2):
-            for runtime in runtimes:
-                speed, cpu, peak = measure(runtime, args.mib)
-                figures = f"{speed:7.0f} MiB/s   {cpu:5.2f} CPU s   {peak:6} KiB more at most"
-                print(f"{label:8} {runtime.name:5} {figures}", flush=True)
-    for runtime in runtimes:
-        print(f"idle     {runtime.name:5} {idle_kib(runtime, args.idle):7} KiB for {args.idle} sessions", flush=True)
+            runtime.teardown(runtime.pod, runtime.container)
+    if args.json:
+        with open(args.json, "w") as file:
+            json.dump(figures, file, indent=1)
 
 
 if __name__ == "__main__":
