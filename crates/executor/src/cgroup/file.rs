@@ -63,8 +63,12 @@ pub(super) fn read_if_there(tree: &Hierarchy, path: &str) -> Result<Option<Strin
 }
 
 fn read_file(tree: &Hierarchy, path: &str) -> Result<String, Errno> {
-    let file = openat(tree.root()?, path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?;
-    read_all(&file)
+    read_all(&open(tree, path)?)
+}
+
+/// Opens a file to be read.
+pub(super) fn open(tree: &Hierarchy, path: &str) -> Result<OwnedFd, Errno> {
+    openat(tree.root()?, path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
 }
 
 /// The rest of an open file. By a buffer on the stack: musl maps memory anew for one of some KiB, which takes longer than

@@ -143,13 +143,9 @@ impl Cgroup {
     pub fn watch(&self) -> Result<Option<OwnedFd>, KillError> {
         let Some(tree) = self.process_trees().find(|tree| tree.is_unified()) else { return Ok(None) };
         let path = format!("{}/cgroup.events", self.path_in(tree));
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let open = || {
-            let events = openat(tree.root()?, &path, flags, Mode::empty())?;
-            // Changes are told from the first reading on.
-            file::read_all(&events).map(|_| events)
-        };
-        match open() {
+        // Changes are told from the first reading on.
+        let opened = file::open(tree, &path).and_then(|events| file::read_all(&events).map(|_| events));
+        match opened {
             Ok(events) => Ok(Some(events)),
             Err(Errno::NOENT | Errno::NODEV) => Ok(None),
             Err(errno) => Err(KillError::List { source: FileError::new("watching", tree, &path, errno) }),

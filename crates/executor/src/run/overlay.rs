@@ -94,13 +94,13 @@ impl Overlay<'_> {
             .and_then(|folder| rustix::process::fchdir(&folder));
         folder.explain(|| base.display().to_string())?;
         let target = format!("/proc/self/fd/{}", at.as_raw_fd());
-        let mount = |is_volatile: bool| {
+        let mount_page = |is_volatile: bool| {
             let options = page(&base, self, is_volatile).ok_or(Errno::TOOBIG)?;
             let options = std::ffi::CString::new(options).map_err(|_| Errno::INVAL)?;
             mount("overlay", &target, "overlay", MountFlags::empty(), options.as_c_str())
         };
-        let mounted = match mount(self.writable.is_some()) {
-            Err(Errno::INVAL) if self.writable.is_some() => mount(false),
+        let mounted = match mount_page(self.writable.is_some()) {
+            Err(Errno::INVAL) if self.writable.is_some() => mount_page(false),
             mounted => mounted,
         };
         mounted.explain(|| format!("overlay of {} folders", self.lower.len()))
