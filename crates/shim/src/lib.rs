@@ -21,6 +21,7 @@ pub mod log_line;
 mod output;
 mod poll;
 pub mod protocol;
+mod read_ahead;
 mod refusal;
 pub mod shim;
 pub mod start_state;

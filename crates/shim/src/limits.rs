@@ -8,6 +8,14 @@ pub const LOG_LINE_DEFAULT_BYTES: usize = 16 * 1024;
 pub const LOG_LINE_MAX_BYTES: usize = 1024 * 1024;
 /// Read from a container's output at a time: what a pipe holds.
 pub const READ_BYTES: usize = 64 * 1024;
+/// Writes of containers that the kernel keeps in mind until they are read (`RLIMIT_SIGPENDING` of the shim). More make the
+/// order of the two streams unknown, and nothing worse: a container that writes in vain to a full pipe, again and again,
+/// must not use up what the kernel keeps for all processes of root.
+pub const WRITES_PENDING_MAX: usize = 8192;
+/// Times in a row that such writes are taken before anything else is looked at.
+pub const WRITE_ROUNDS_IN_A_ROW: usize = 16;
+/// Looks for the write that something was read of: the kernel tells it a moment later.
+pub const LOOKS_FOR_A_WRITE: usize = 2;
 /// Formatted log lines written at a time.
 pub const LOG_WRITE_BYTES: usize = 64 * 1024;
 /// The buffers are given back when nothing has used them for so long.

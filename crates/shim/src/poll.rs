@@ -26,6 +26,8 @@ pub enum Source {
     Newcomer,
     /// The deaths of children.
     Children,
+    /// Writes to the pipes of containers.
+    Writes,
     /// An output of the container with this number.
     Output(u32, Stream),
     /// The pipe to a client that attached, by its own number.
@@ -51,6 +53,7 @@ impl Source {
             Source::Start(number) => (7, number),
             Source::Newcomer => (8, 0),
             Source::Group(number) => (9, number),
+            Source::Writes => (10, 0),
         };
         (kind << 32) | u64::from(number)
     }
@@ -68,6 +71,7 @@ impl Source {
             7 => Source::Start(number),
             8 => Source::Newcomer,
             9 => Source::Group(number),
+            10 => Source::Writes,
             _ => return None,
         })
     }
@@ -80,10 +84,9 @@ pub enum Interest {
     Readable,
     /// While something can be written.
     Writable,
-    /// Once for each arrival. The kernel hands these out in the order of the arrivals, and that is the order in which
-    /// two streams of one process are read.
+    /// Once for each arrival. The kernel hands these out in the order of the arrivals.
     Arrivals,
-    /// Once, when the peer is gone.
+    /// Once, when the peer is gone, or nobody has the other end open.
     Hangup,
     /// Once for each time that a file of the kernel changes.
     Changes,
@@ -177,6 +180,7 @@ mod tests {
             Source::Listener,
             Source::Daemon,
             Source::Children,
+            Source::Writes,
             Source::Output(7, Stream::Stdout),
             Source::Output(u32::MAX, Stream::Stderr),
             Source::Tap(1),

@@ -11,6 +11,7 @@ use cradle_domain::PodId;
 use cradle_executor::pod::PodNamespaces;
 use cradle_sys::SingleThreaded;
 use cradle_sys::signals::ChildSignals;
+use cradle_sys::writes::WriteSignals;
 use rustix::io::Errno;
 
 use crate::act::dial::Dial;
@@ -36,6 +37,7 @@ pub struct Parts {
     /// The first connection; does not block.
     pub connection: OwnedFd,
     pub children: ChildSignals,
+    pub writes: WriteSignals,
     pub journal: Journal,
     pub single: SingleThreaded,
 }
@@ -56,6 +58,7 @@ pub struct Shim {
     pub(crate) directory: OwnedFd,
     pub(crate) listener: OwnedFd,
     pub(crate) children: ChildSignals,
+    pub(crate) writes: WriteSignals,
     pub(crate) journal: Journal,
     pub(crate) single: SingleThreaded,
     pub(crate) poll: Poll,
@@ -89,11 +92,13 @@ impl Shim {
         let poll = Poll::new()?;
         poll.add(&parts.listener, Source::Listener, Interest::Readable)?;
         poll.add(&parts.children, Source::Children, Interest::Readable)?;
+        poll.add(&parts.writes, Source::Writes, Interest::Readable)?;
         let mut shim = Shim {
             pod: parts.pod,
             directory: parts.directory,
             listener: parts.listener,
             children: parts.children,
+            writes: parts.writes,
             journal: parts.journal,
             single: parts.single,
             poll,
@@ -149,6 +154,7 @@ impl Shim {
         };
         let batch = self.poll.wait(timeout)?;
         if batch.is_empty() && !busy && self.buffers.are_held() {
+            self.containers.iter_mut().for_each(|container| container.output.release());
             self.buffers.release();
         }
         for ready in batch.iter() {
@@ -180,11 +186,13 @@ impl Shim {
                 }
                 self.reap();
             }
+            Source::Writes => self.take_writes(),
             Source::Output(container, stream) => {
                 if ready.hangup
                     && let Some(index) = self.container_index(container)
                 {
                     self.containers[index].output.note_hangup(stream);
+                    self.take_writes();
                 }
                 self.read_output(container, stream);
             }

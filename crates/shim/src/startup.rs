@@ -10,10 +10,12 @@ use cradle_domain::PodId;
 use cradle_domain::failure::Chain;
 use cradle_sys::SingleThreaded;
 use cradle_sys::signals::ChildSignals;
+use cradle_sys::writes::WriteSignals;
 use rustix::fs::{Mode, OFlags};
-use rustix::process::DumpableBehavior;
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 use crate::journal::{Journal, Level};
+use crate::limits::WRITES_PENDING_MAX;
 use crate::shim::Parts;
 
 /// The descriptors that a shim is started with.
@@ -92,6 +94,7 @@ pub fn prepare(pod: Pod) -> Result<Parts, StartupError> {
     let errno = |doing| move |errno: rustix::io::Errno| StartupError::Kernel { doing, source: errno.into() };
     cradle_sys::heap::keep_small();
     let children = ChildSignals::block_all_and_open().map_err(failed("blocking signals"))?;
+    let writes = WriteSignals::open().map_err(failed("opening a descriptor for signals"))?;
     let listener =
         cradle_sys::inherited::take(LISTENER_FD).map_err(failed("taking the listening socket, descriptor 3"))?;
     let connection =
@@ -106,7 +109,7 @@ pub fn prepare(pod: Pod) -> Result<Parts, StartupError> {
         rustix::fs::open(&pod.directory, flags, Mode::empty()).map_err(errno("opening the shim's folder"))?;
     take_place(&journal).map_err(errno("taking its place among the processes"))?;
     let single = SingleThreaded::check().map_err(errno("counting threads"))?;
-    Ok(Parts { pod: pod.id, directory, listener, connection, children, journal, single })
+    Ok(Parts { pod: pod.id, directory, listener, connection, children, writes, journal, single })
 }
 
 /// Subreaper of the pod, out of reach of tracers and, where that is granted, of the kernel's killer; in no folder's way.
@@ -117,6 +120,11 @@ fn take_place(journal: &Journal) -> Result<(), rustix::io::Errno> {
     if let Err(errno) = cradle_sys::scheduling::prefer_short_slices() {
         journal.write(Level::Warn, "", &format!("the shim waits for its turn as any other process: {errno}"));
     }
+    let limit = rustix::process::getrlimit(Resource::Sigpending);
+    let most = WRITES_PENDING_MAX as u64;
+    let current = Some(limit.current.map_or(most, |current| current.min(most)));
+    // What it starts gets the hard limit.
+    rustix::process::setrlimit(Resource::Sigpending, Rlimit { current, ..limit })?;
     rustix::process::chdir("/")?;
     // No descriptor that the starter forgot must keep anything of its open.
     cradle_sys::process::close_on_exec_from(LISTENER_FD)?;

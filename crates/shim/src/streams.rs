@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use cradle_domain::Class;
 use cradle_executor::run::Stdio;
+use cradle_sys::writes::WriteSignals;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
@@ -16,12 +17,13 @@ use crate::protocol::{ContainerIo, ExecIo, Refusal};
 #[derive(Debug)]
 pub struct Ends {
     pub stdin: Stdin,
-    /// The reading ends of stdout and stderr, which do not block; none: there is a terminal.
+    /// The reading ends of stdout and stderr, which do not block and whose writes are told; none: there is a
+    /// terminal.
     pub output: Option<(OwnedFd, OwnedFd)>,
 }
 
-/// Makes what a container wants; the second part is the shim's.
-pub fn of_container(io: &ContainerIo) -> Result<(Stdio, Ends), Errno> {
+/// Makes what a container wants; the second part is the shim's. Writes to its output are told by `writes`.
+pub fn of_container(io: &ContainerIo, writes: &WriteSignals) -> Result<(Stdio, Ends), Errno> {
     if io.terminal {
         let stdin = if io.stdin { Stdin::Terminal } else { Stdin::None };
         let terminal = Stdio::Terminal { columns: TERMINAL_COLUMNS, rows: TERMINAL_ROWS };
@@ -34,8 +36,8 @@ pub fn of_container(io: &ContainerIo) -> Result<(Stdio, Ends), Errno> {
             (reader, if once { Stdin::Once(writer) } else { Stdin::Shared(writer) })
         }
     };
-    let (our_stdout, stdout) = output_pipe()?;
-    let (our_stderr, stderr) = output_pipe()?;
+    let (our_stdout, stdout) = output_pipe(writes)?;
+    let (our_stderr, stderr) = output_pipe(writes)?;
     let ends = Ends { stdin: our_stdin, output: Some((our_stdout, our_stderr)) };
     Ok((Stdio::Pipes { stdin, stdout, stderr }, ends))
 }
@@ -63,9 +65,9 @@ pub fn of_exec(io: ExecIo, descriptors: Vec<OwnedFd>) -> Result<Stdio, Refusal> 
 }
 
 /// A pipe whose reading end does not block; the writing end does, as programs expect.
-fn output_pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
+fn output_pipe(writes: &WriteSignals) -> Result<(OwnedFd, OwnedFd), Errno> {
     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-    rustix::io::ioctl_fionbio(&reader, true)?;
+    writes.watch(&reader)?;
     Ok((reader, writer))
 }
 

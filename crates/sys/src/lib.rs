@@ -20,5 +20,6 @@ pub mod signals;
 pub mod single_threaded;
 pub mod spawn;
 pub mod text;
+pub mod writes;
 
 pub use single_threaded::SingleThreaded;

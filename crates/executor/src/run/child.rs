@@ -15,7 +15,8 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use rustix::process::{
-    DumpableBehavior, Rlimit, Signal, fchdir, set_dumpable_behavior, set_parent_process_death_signal, setsid, umask,
+    DumpableBehavior, Resource, Rlimit, Signal, fchdir, getrlimit, set_dumpable_behavior,
+    set_parent_process_death_signal, setrlimit, setsid, umask,
 };
 
 use super::failure::{Explain, StepError};
@@ -58,6 +59,12 @@ impl Drop for NeverReturn {
     fn drop(&mut self) {
         process::exit(EXIT_UNTOLD);
     }
+}
+
+/// The shim keeps its own number of pending signals small; its containers have what the machine grants.
+fn allow_pending_signals() -> Result<(), Errno> {
+    let limit = getrlimit(Resource::Sigpending);
+    setrlimit(Resource::Sigpending, Rlimit { current: limit.maximum, ..limit })
 }
 
 const PRIVATE_TREE: Propagation = Propagation { kind: PropagationKind::Private, depth: Depth::Tree };
@@ -110,6 +117,7 @@ impl<'a> Child<'a> {
         // Processes of the container that can see this one must not look into it: it has the shim's memory and program.
         set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
         process::default_signals(ignored)?;
+        allow_pending_signals()?;
         setsid().explain(|| "session".into())?;
         umask(Mode::empty());
         for tasks in self.launch.entrance.tasks() {

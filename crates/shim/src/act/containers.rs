@@ -14,13 +14,9 @@ use crate::container_state::{Action, Event as Happened, State, on};
 use crate::deadlines::Due;
 use crate::exit_record;
 use crate::journal::Level;
-use crate::limits::{
-    DRAIN_DEADLINE, DRAIN_READS_IN_A_ROW, KILLS_WAITING_MAX, LOG_LINE_DEFAULT_BYTES, LOG_LINE_MAX_BYTES,
-    LOG_LOST_INTERVAL,
-};
+use crate::limits::{KILLS_WAITING_MAX, LOG_LINE_DEFAULT_BYTES, LOG_LINE_MAX_BYTES};
 use crate::log_file::LogFile;
-use crate::log_line::Stream;
-use crate::output::{Output, Reading};
+use crate::output::Output;
 use crate::poll::{Interest, Source};
 use crate::protocol::{ContainerIo, Event, Refusal, Reply, Scope, StartContainer, Target};
 use crate::shim::Shim;
@@ -152,59 +148,6 @@ impl Shim {
         if let Err(error) = group.remove() {
             self.complain("removing a control group", &error);
         }
-    }
-
-    /// Reads what a dead container's output still holds.
-    fn drain(&mut self, number: u32) {
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            let mut reads = 0;
-            while self.read_output(number, stream) == Reading::More && reads < DRAIN_READS_IN_A_ROW {
-                reads += 1;
-            }
-        }
-        let Some(index) = self.container_index(number) else { return };
-        if !self.containers[index].state.is_told() {
-            self.deadlines.set(Due::EndContainer(number), DRAIN_DEADLINE);
-        }
-        if self.containers[index].output.is_closed() {
-            self.container_event(number, Happened::OutputClosed);
-        }
-    }
-
-    /// Reads an output once.
-    pub(crate) fn read_output(&mut self, number: u32, stream: Stream) -> Reading {
-        let Some(index) = self.container_index(number) else { return Reading::Ended };
-        let output = &mut self.containers[index].output;
-        let was_closed = output.is_closed();
-        let reading = output.read(stream, &self.poll, &mut self.buffers);
-        let is_closed = output.is_closed();
-        let lost = output.log().is_some_and(|log| log.has_lost());
-        if reading == Reading::More && !self.unread.contains(&(number, stream)) {
-            self.unread.push_back((number, stream));
-        }
-        if lost && !self.deadlines.is_set(Due::TellLogLost(number)) {
-            self.tell_log_lost(number);
-        }
-        if is_closed && !was_closed {
-            self.container_event(number, Happened::OutputClosed);
-        }
-        reading
-    }
-
-    /// Tells the daemon of output that its log could not take, and then not again for a while.
-    pub(crate) fn tell_log_lost(&mut self, number: u32) {
-        let Some(index) = self.container_index(number) else { return };
-        let container = &mut self.containers[index];
-        let Some((lost_bytes, error)) = container.output.log().and_then(|log| log.take_lost()) else { return };
-        let container = container.id.clone();
-        self.deadlines.set(Due::TellLogLost(number), LOG_LOST_INTERVAL);
-        self.tell(Event::LogLost { container, lost_bytes, error });
-    }
-
-    fn close_output(&mut self, number: u32) {
-        let Some(index) = self.container_index(number) else { return };
-        self.containers[index].output.close(&self.poll, &mut self.buffers);
-        self.unread.retain(|(other, _)| *other != number);
     }
 
     fn tell_exit(&mut self, number: u32) {

@@ -5,6 +5,7 @@ mod connect;
 mod containers;
 pub(crate) mod dial;
 mod execs;
+mod output;
 mod reap;
 mod requests;
 mod set_up;

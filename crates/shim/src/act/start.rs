@@ -1,6 +1,6 @@
 //! Starting containers and execs: begun here, taken up when their program runs, or cleaned up when it will not.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use cradle_domain::{Class, ContainerId, Signal, Timestamp};
@@ -61,6 +61,14 @@ impl Start {
         self.number
     }
 
+    /// Whether one of these is the reading end of its output.
+    pub fn reads_from(&self, pipes: &[RawFd]) -> bool {
+        let What::Container { ends: Ends { output: Some((stdout, stderr)), .. }, .. } = &self.what else {
+            return false;
+        };
+        [stdout, stderr].iter().any(|end| pipes.contains(&end.as_raw_fd()))
+    }
+
     /// Whether another process takes the place of its first one, on the way into a user namespace.
     fn has_successor(&self) -> bool {
         matches!(&self.what, What::Container { request, .. } if request.plan.user_namespace().is_some())
@@ -118,8 +126,8 @@ impl Shim {
         };
         let log = io.log_path.as_deref().map(|path| LogFile::open(Path::new(path))).transpose();
         let log = log.map_err(|error| refuse_log(&error))?;
-        let (stdio, ends) =
-            streams::of_container(io).map_err(|errno| Refusal::from_errno("making the container's pipes", errno))?;
+        let (stdio, ends) = streams::of_container(io, &self.writes)
+            .map_err(|errno| Refusal::from_errno("making the container's pipes", errno))?;
         let starting =
             run::begin(plan, namespaces, stdio, &self.single).map_err(|error| Refusal::from_error(&error))?;
         Ok((starting, ends, log))

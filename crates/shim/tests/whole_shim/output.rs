@@ -85,6 +85,52 @@ fn a_rotated_log_is_opened_anew_and_never_made_where_its_folder_is_gone() {
 }
 
 #[test]
+fn the_two_streams_are_in_the_order_of_their_writes_from_the_first_line_on() {
+    if !is_root() {
+        return;
+    }
+    let mut shim = TestShim::with_host_pod();
+    let lines = "i=0; while [ $i -lt 4000 ]; do echo $i; echo $((i + 1)) >&2; i=$((i + 2)); done";
+    let (id, _) = shim.start_logged(lines, "log");
+    assert_eq!(shim.client.container_exit(&id).code, 0);
+    let expected = (0..4000).map(|n| format!("{} F {n}", if n % 2 == 0 { "stdout" } else { "stderr" }));
+    let wrong = expected.zip(shim.log_lines("log")).filter(|(expected, line)| expected != line).count();
+    // A writer that is stopped between its write and the telling of it.
+    assert!(wrong <= 4, "{wrong} lines are not in their place");
+    assert_eq!(shim.log_lines("log").len(), 4000);
+    shim.shut_down();
+}
+
+#[test]
+fn nothing_is_lost_when_more_is_written_than_the_kernel_tells() {
+    if !is_root() {
+        return;
+    }
+    let mut shim = TestShim::with_host_pod();
+    let own = std::fs::read_to_string(format!("/proc/{}/limits", shim.pid.as_raw_nonzero())).unwrap();
+    let soft = |limits: &str, word: usize| {
+        let line = limits.lines().find(|line| line.contains("pending signals")).unwrap();
+        line.split_whitespace().nth(word).unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(soft(&own, 3), cradle_shim::limits::WRITES_PENDING_MAX as u64);
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(soft(&own, 4)) };
+    rustix::process::prlimit(Some(shim.pid), rustix::process::Resource::Sigpending, none).unwrap();
+
+    let lines = "i=0; while [ $i -lt 4000 ]; do echo $i; echo $i >&2; i=$((i + 1)); done; cat /proc/self/limits";
+    let (id, _) = shim.start_logged(lines, "log");
+    assert_eq!(shim.client.container_exit(&id).code, 0);
+    let log = shim.log_lines("log");
+    for stream in ["stdout", "stderr"] {
+        let found: Vec<_> = log.iter().filter(|line| line.starts_with(stream)).take(4000).cloned().collect();
+        assert_eq!(found, (0..4000).map(|n| format!("{stream} F {n}")).collect::<Vec<_>>());
+    }
+    let limits: Vec<_> = log.iter().filter_map(|line| line.strip_prefix("stdout F ")).collect();
+    let limits = limits.join("\n");
+    assert_eq!(soft(&limits, 3), soft(&limits, 4), "the program has what the machine grants");
+    shim.shut_down();
+}
+
+#[test]
 fn output_at_full_speed_is_logged_whole_and_a_lagging_client_does_not_hold_it_up() {
     if !is_root() {
         return;
