@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cradle_cri::{Edge, Facts};
 use cradle_domain::{Class, Failure};
-use cradle_engine::ports::{Images, Ports};
+use cradle_engine::ports::{Images, Ports, UserNamespaceSupport};
 use cradle_engine::shims::Launcher;
 use cradle_engine::{Engine, Settings};
 use cradle_images::{Store, StoreConfig};
@@ -49,7 +49,12 @@ pub async fn wire(config: &Config, work: Handle) -> Result<Wired, Failure> {
         proxy: ProxySettings::from_environment()?,
         ..RegistryConfig::default()
     });
-    let images: Arc<dyn Images> = Arc::new(Store::open(store_config(config), Arc::new(registry))?);
+    let shims_group = format!("{}/{SHIMS_GROUP}", config.cgroup.root.as_str());
+    let shims = Launcher::open(&config.shim, &config.state, shims_group, machine.layout.clone())?;
+    let user_namespaces = shims.probe_user_namespaces(&config.root).await;
+    tell(&user_namespaces);
+    let store_config = store_config(config, user_namespaces.clone());
+    let images: Arc<dyn Images> = Arc::new(Store::open(store_config, Arc::new(registry))?);
     let bridge = Bridge::new(BridgeConfig {
         bridge: config.network.bridge.as_str().to_owned(),
         subnets: config.network.subnets.clone(),
@@ -59,12 +64,6 @@ pub async fn wire(config: &Config, work: Handle) -> Result<Wired, Failure> {
         boot_id: boot_id.clone(),
     })?;
     let records = cradle_records::Store::open(&config.state, &boot_id)?;
-    let shims_group = format!("{}/{SHIMS_GROUP}", config.cgroup.root.as_str());
-    let shims = Launcher::open(&config.shim, &config.state, shims_group, machine.layout.clone())?;
-    let user_namespaces = shims.probe_user_namespaces(&config.root).await;
-    if let Err(why) = &user_namespaces {
-        warn!("pods cannot have user namespaces on this machine: {why}");
-    }
     let ports = Ports {
         records: Arc::new(records),
         images: images.clone(),
@@ -75,7 +74,7 @@ pub async fn wire(config: &Config, work: Handle) -> Result<Wired, Failure> {
         version: env!("CARGO_PKG_VERSION"),
         config: config.to_json(),
         recursive_read_only_mounts: machine.mount_attributes,
-        user_namespaces: user_namespaces.is_ok(),
+        user_namespaces: !matches!(user_namespaces, UserNamespaceSupport::Impossible { .. }),
         systemd_cgroups: machine.layout.is_kept_by_systemd(),
     };
     let settings = Settings {
@@ -97,12 +96,26 @@ pub async fn wire(config: &Config, work: Handle) -> Result<Wired, Failure> {
     Ok(Wired { edge, streaming: server, metrics, bridge })
 }
 
-fn store_config(config: &Config) -> StoreConfig {
+fn tell(user_namespaces: &UserNamespaceSupport) {
+    match user_namespaces {
+        UserNamespaceSupport::Mapped => {}
+        UserNamespaceSupport::Copied { why } => {
+            warn!(
+                why,
+                "each container of a pod with a user namespace gets a copy of its image, which takes time and space"
+            );
+        }
+        UserNamespaceSupport::Impossible { why } => warn!("pods cannot have user namespaces on this machine: {why}"),
+    }
+}
+
+fn store_config(config: &Config, user_namespaces: UserNamespaceSupport) -> StoreConfig {
     StoreConfig {
         parallel_layers: usize::try_from(config.images.parallel_layers.0).unwrap_or(usize::MAX),
         keep_blobs: config.images.keep_blobs,
         max_unpacked_bytes: config.images.max_unpacked_bytes.0,
         pinned: config.images.pinned.clone(),
+        user_namespaces,
         ..StoreConfig::new(config.root.clone())
     }
 }

@@ -23,7 +23,7 @@ use crate::act::repair::Repairs;
 use crate::container::Container;
 use crate::creations::Creations;
 use crate::pod::{Pod, PodKey};
-use crate::ports::Ports;
+use crate::ports::{Ports, UserNamespaceSupport};
 use crate::request;
 use crate::seccomp::Profiles;
 use crate::spec::{ContainerSpec, PodSpec, Resources};
@@ -43,8 +43,7 @@ pub struct Settings {
     pub hostname: String,
     /// The host's `resolv.conf`, for pods without a DNS configuration.
     pub resolv_conf: PathBuf,
-    /// Whether pods can have a user namespace of their own; why not, otherwise.
-    pub user_namespaces: Result<(), String>,
+    pub user_namespaces: UserNamespaceSupport,
 }
 
 /// Pods and containers, and everything that is done to them.

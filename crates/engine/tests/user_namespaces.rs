@@ -3,6 +3,7 @@
 mod support;
 
 use cradle_domain::Class;
+use cradle_engine::ports::UserNamespaceSupport;
 use cradle_engine::spec::{IdMapping, NamespaceMode, PodSpec, UserNamespace};
 use cradle_engine::{Engine, Settings};
 use cradle_testkit::world::{Life, World};
@@ -73,7 +74,8 @@ async fn processes_and_ipc_of_the_host_are_refused_and_its_network_is_not() {
 
 #[tokio::test]
 async fn a_machine_that_cannot_says_why() {
-    let engine = engine(Settings { user_namespaces: Err("no such thing".into()), ..settings() }).await;
+    let user_namespaces = UserNamespaceSupport::Impossible { why: "no such thing".into() };
+    let engine = engine(Settings { user_namespaces, ..settings() }).await;
     let failure = engine.run_pod(pod()).await.unwrap_err();
     assert_eq!(failure.class(), Class::Unimplemented);
     assert!(failure.to_string().starts_with("pods cannot have user namespaces on this machine: no such thing"));

@@ -1,7 +1,8 @@
 //! Typical containers and the steps that they become.
 //!
 //! `golden/NAME.json` is an OCI specification and `golden/NAME.steps` what [`plan::container`] makes of it, on a machine
-//! with cgroup v2, or v1 where the name begins with `v1-`, that grants everything, or less where the name has `-limited`.
+//! with cgroup v2, or v1 where the name begins with `v1-`, that grants everything, or less where the name has `-limited`;
+//! on a copy of its image with the pod's owners where the name has `-shifted`.
 //! `golden/NAME.exec.json` is an OCI process for [`plan::exec`] in the container `NAME`. `UPDATE_GOLDEN=1` writes the
 //! steps anew; look at the difference before you commit it.
 
@@ -11,7 +12,9 @@ use std::path::{Path, PathBuf};
 use cradle_domain::ContainerId;
 use cradle_executor::cgroup::Layout;
 use cradle_executor::plan::capabilities::CapabilitySet;
-use cradle_executor::plan::{self, ContainerPlan, ExecPlan, Facts, OOM_SCORE_ADJ_MIN, PlanContext, Rootfs, UNLIMITED};
+use cradle_executor::plan::{
+    self, ContainerPlan, ExecPlan, Facts, ImageOwners, OOM_SCORE_ADJ_MIN, PlanContext, Rootfs, UNLIMITED,
+};
 use cradle_executor::seccomp::Architecture;
 
 fn folder() -> PathBuf {
@@ -47,15 +50,13 @@ fn facts(name: &str) -> Facts {
 fn container(name: &str) -> ContainerPlan {
     let facts = facts(name);
     let snapshot = |number: &str| PathBuf::from(format!("/var/lib/cradle/snapshots/{number}/fs"));
-    let context = PlanContext {
-        id: ContainerId::from_random([0xc0; 32]),
-        rootfs: Rootfs::Overlay {
-            lower: vec![snapshot("2"), snapshot("1")],
-            upper: "/var/lib/cradle/containers/c0/upper".into(),
-            work: "/var/lib/cradle/containers/c0/work".into(),
-        },
-        facts: &facts,
+    let (upper, work) = ("/var/lib/cradle/containers/c0/upper".into(), "/var/lib/cradle/containers/c0/work".into());
+    let (rootfs, owners) = if name.contains("-shifted") {
+        (Rootfs::Directory(upper), ImageOwners::Shifted)
+    } else {
+        (Rootfs::Overlay { lower: vec![snapshot("2"), snapshot("1")], upper, work }, ImageOwners::Original)
     };
+    let context = PlanContext { id: ContainerId::from_random([0xc0; 32]), rootfs, owners, facts: &facts };
     let spec = serde_json::from_str(&read(&format!("{name}.json"))).unwrap();
     plan::container(&spec, &context).unwrap_or_else(|error| panic!("{name}: {error}"))
 }

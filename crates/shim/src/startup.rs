@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use cradle_domain::PodId;
 use cradle_domain::failure::Chain;
+use cradle_executor::run::probe::{Layers, user_namespaces};
 use cradle_sys::SingleThreaded;
 use cradle_sys::signals::ChildSignals;
 use cradle_sys::writes::WriteSignals;
@@ -30,7 +31,7 @@ const OOM_SCORE_ADJUSTMENT: &[u8] = b"-998";
 #[derive(Debug, PartialEq, Eq)]
 pub enum Arguments {
     Keep(Pod),
-    /// Try whether pods with images in this folder can have user namespaces, and end.
+    /// Try how pods with images in this folder can have user namespaces, and end.
     Probe(PathBuf),
 }
 
@@ -41,8 +42,10 @@ pub struct Pod {
     pub directory: PathBuf,
 }
 
-/// What [`probe`] says of a machine that can; otherwise it says why not.
-pub const ABLE: &str = "able";
+/// What [`probe`] says of a machine where pods can have user namespaces: that the owners of images are mapped, or that they
+/// cannot be, and why. Otherwise it says why pods cannot have them.
+pub const MAPPED: &str = "idmap";
+pub const COPIED: &str = "copy: ";
 
 /// Why a shim does not start.
 #[derive(Debug, thiserror::Error)]
@@ -80,12 +83,15 @@ impl Arguments {
     }
 }
 
-/// Tries whether pods can have user namespaces, and says [`ABLE`] or why they cannot.
+/// Tries how pods can have user namespaces: [`MAPPED`], [`COPIED`] and why, or why they cannot.
 pub fn probe(store: &Path) -> Result<String, StartupError> {
     let counted = SingleThreaded::check();
     let single = counted.map_err(|errno| StartupError::Kernel { doing: "counting threads", source: errno.into() })?;
-    let tried = cradle_executor::run::probe::user_namespaces(store, &single);
-    Ok(tried.map_or_else(|error| Chain(&error).to_string(), |()| ABLE.to_owned()))
+    Ok(match user_namespaces(store, &single) {
+        Ok(Layers::Mapped) => MAPPED.to_owned(),
+        Ok(Layers::Copied(why)) => format!("{COPIED}{}", Chain(&why)),
+        Err(error) => Chain(&error).to_string(),
+    })
 }
 
 /// Makes this process a shim.

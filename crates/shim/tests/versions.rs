@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cradle_domain::{ContainerId, PodId, Timestamp};
 use cradle_executor::cgroup::Layout;
-use cradle_executor::plan::{self, ContainerPlan, Facts, PlanContext, Rootfs};
+use cradle_executor::plan::{self, ContainerPlan, Facts, ImageOwners, PlanContext, Rootfs};
 use cradle_executor::pod::PodPlan;
 use cradle_shim::protocol::{
     ContainerIo, ContainerReport, Event, ExecId, ExecIo, Exit, Frame, Greeting, Refusal, Reply, Request, Scope,
@@ -147,7 +147,7 @@ fn plans() -> Vec<(String, ContainerPlan)> {
             continue;
         };
         let rootfs = Rootfs::Overlay { lower: vec!["/l/1".into()], upper: "/u".into(), work: "/w".into() };
-        let context = PlanContext { id: container(), rootfs, facts: &facts };
+        let context = PlanContext { id: container(), rootfs, owners: ImageOwners::Original, facts: &facts };
         let spec = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         if let Ok(plan) = plan::container(&spec, &context) {
             plans.push((name.to_owned(), plan));

@@ -16,7 +16,7 @@ use crate::creations::{Creation, Entry};
 use crate::engine::{Core, detached};
 use crate::pod::{Pod, PodKey};
 use crate::pod_cgroup::Parent;
-use crate::ports::{Attachment, PodRecord, ShimEvent, ShimLink};
+use crate::ports::{Attachment, PodRecord, ShimEvent, ShimLink, UserNamespaceSupport};
 use crate::spec::{IdMapping, NamespaceMode, PodSpec, UserNamespace};
 use crate::{act, limits, pod_files, request};
 
@@ -74,10 +74,10 @@ fn check_user_namespace(core: &Core, spec: &PodSpec) -> Result<(), Failure> {
             return Err(Failure::new(Class::Invalid, text));
         }
     }
-    core.settings.user_namespaces.as_ref().map_err(|why| {
+    if let UserNamespaceSupport::Impossible { why } = &core.settings.user_namespaces {
         let text = format!("pods cannot have user namespaces on this machine: {why}");
-        Failure::new(Class::Unimplemented, text).with_hint("set hostUsers to true, or leave it out")
-    })?;
+        return Err(Failure::new(Class::Unimplemented, text).with_hint("set hostUsers to true, or leave it out"));
+    }
     Ok(())
 }
 

@@ -111,7 +111,8 @@ pub(crate) async fn plan(
             true => Rootfs::Directory(root.upper),
             false => Rootfs::Overlay { lower: root.lower, upper: root.upper, work: root.work },
         };
-        let context = PlanContext { id: container.id.clone(), rootfs, facts: &core.settings.facts };
+        let facts = &core.settings.facts;
+        let context = PlanContext { id: container.id.clone(), rootfs, owners: root.owners, facts };
         Ok::<_, Failure>(Arc::new(plan::container(&spec, &context)?))
     });
     plan.await.cloned()

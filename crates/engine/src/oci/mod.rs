@@ -51,7 +51,7 @@ pub(crate) async fn container(core: &Core, pod: &Pod, container: &Container) -> 
     let security = &container.spec.security;
     let inputs = Inputs {
         seccomp: seccomp(core, security).await?,
-        image_mounts: image_mounts(core, container).await?,
+        image_mounts: image_mounts(core, pod, container).await?,
         target_pid: target_pid(core, security)?,
         devices: devices(&container.spec).await?,
         ..inputs(core, pod, container)
@@ -105,7 +105,7 @@ fn target_pid(core: &Core, security: &ContainerSecurity) -> Result<Option<PathBu
     Ok(Some(format!("/proc/{pid}/ns/pid").into()))
 }
 
-async fn image_mounts(core: &Core, container: &Container) -> Result<Vec<Mount>, Failure> {
+async fn image_mounts(core: &Core, pod: &Pod, container: &Container) -> Result<Vec<Mount>, Failure> {
     let mut mounts = Vec::new();
     for mount in &container.spec.mounts {
         if let MountSource::Image { image, sub_path } = &mount.source {
@@ -114,7 +114,7 @@ async fn image_mounts(core: &Core, container: &Container) -> Result<Vec<Mount>, 
                     format!("image {:?} for the mount at {:?} is not on this node", image.image, mount.container_path);
                 Failure::new(cradle_domain::Class::NotFound, text).with_hint("pull it first")
             })?;
-            let layers = core.ports.images.lend(&container.id, &found.id).await?;
+            let layers = core.ports.images.lend(&container.id, &found.id, pod.user_namespace()).await?;
             mounts.push(mounts::of_image(&mount.container_path, &layers, sub_path));
         }
     }

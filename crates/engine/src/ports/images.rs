@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cradle_domain::{Class, ContainerId, Digest, Reference, Timestamp};
+use cradle_executor::plan::ImageOwners;
 use serde::Serialize;
 
 use super::Act;
@@ -50,8 +51,9 @@ pub trait Images: Send + Sync + 'static {
     /// this returns; layers in use stay until they are not.
     fn remove(&self, image: &str) -> Act<'_, ()>;
 
-    /// Makes the root file system of a container: the image's layers and a writable layer of the container's own. In a
-    /// user namespace, the owner of that layer's `/` is the user of the host that the image's owner is mapped to.
+    /// Makes the root file system of a container: the image's layers and a writable layer of the container's own, or a copy
+    /// of the image. In a user namespace, the owner of `/` is the user of the host that the image's owner is mapped to, and
+    /// in a copy that is made for it each owner is.
     fn prepare(&self, container: &ContainerId, image: &Digest, user: Option<&UserNamespace>)
     -> Act<'_, RootFilesystem>;
 
@@ -59,8 +61,9 @@ pub trait Images: Send + Sync + 'static {
     /// `/etc/group`.
     fn read_file(&self, image: &Digest, path: &str, max_bytes: u64) -> Act<'_, Option<Vec<u8>>>;
 
-    /// The layers of an image, the top one first, for a read-only mount; they stay until `owner` is discarded.
-    fn lend(&self, owner: &ContainerId, image: &Digest) -> Act<'_, Vec<PathBuf>>;
+    /// The layers of an image, the top one first, for a read-only mount, or a copy in their place; they stay until `owner`
+    /// is discarded. Their owners are those of its root file system.
+    fn lend(&self, owner: &ContainerId, image: &Digest, user: Option<&UserNamespace>) -> Act<'_, Vec<PathBuf>>;
 
     /// Removes a container's writable layer and gives back what it was lent; absent: success.
     fn discard(&self, container: &ContainerId) -> Act<'_, ()>;
@@ -94,6 +97,32 @@ pub struct ImagesStatus {
     pub pulls: PullCounters,
     /// `overlay`; or `copy: ` and why no overlays can be mounted.
     pub root_filesystems: String,
+    /// What becomes of them in user namespaces: a [`UserNamespaceSupport`].
+    pub user_namespaces: String,
+}
+
+/// What this machine can do for pods with a user namespace of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UserNamespaceSupport {
+    /// The kernel maps the owners of images as their layers are mounted.
+    Mapped,
+    /// It cannot; each container gets a copy of its image, with owners that are mapped.
+    Copied {
+        why: String,
+    },
+    Impossible {
+        why: String,
+    },
+}
+
+impl fmt::Display for UserNamespaceSupport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UserNamespaceSupport::Mapped => f.write_str("idmap"),
+            UserNamespaceSupport::Copied { why } => write!(f, "copy: {why}"),
+            UserNamespaceSupport::Impossible { why } => write!(f, "none: {why}"),
+        }
+    }
 }
 
 /// What pulls have done. Askers of the same image at the same time are one pull.
@@ -230,11 +259,12 @@ impl fmt::Debug for Credentials {
 /// The layers of a container's root file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RootFilesystem {
-    /// The image's layers, the top one first; none where no overlays can be mounted.
+    /// The image's layers, the top one first; none of a copy.
     pub lower: Vec<PathBuf>,
     /// The container's own layer; without lower ones it has all of the image.
     pub upper: PathBuf,
     pub work: PathBuf,
+    pub owners: ImageOwners,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -12,9 +12,11 @@ use std::sync::Arc;
 
 use cradle_domain::Failure;
 
+pub use cradle_executor::plan::ImageOwners;
 pub use images::{
     ByteStream, Credentials, Durations, FilesystemUsage, ImageDetails, ImageUsage, Images, ImagesStatus, LayerDetails,
     LayerProgress, LayerState, LoadedImage, ProgressSink, PullCounters, PullRequest, RootFilesystem,
+    UserNamespaceSupport,
 };
 pub use network::{Attachment, NetworkAttachment, PodNetwork};
 pub use records::{ContainerRecord, LoadedRecords, PodRecord, Records};

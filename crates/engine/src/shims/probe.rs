@@ -1,4 +1,4 @@
-//! Asking the shim's program whether pods can have user namespaces: to try it needs a process with one thread.
+//! Asking the shim's program how pods can have user namespaces: to try it needs a process with one thread.
 
 use std::ffi::CString;
 use std::io;
@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use cradle_shim::startup::ABLE;
+use cradle_shim::startup::{COPIED, MAPPED};
 use cradle_sys::spawn::{Program, spawn};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tokio::io::AsyncReadExt;
@@ -14,18 +14,25 @@ use tokio::net::unix::pipe;
 
 use super::Launcher;
 use crate::limits;
+use crate::ports::UserNamespaceSupport;
 
 const STDOUT: i32 = 1;
 
 impl Launcher {
-    /// Whether pods whose images are in `store` can have user namespaces of their own; why not, otherwise.
-    pub async fn probe_user_namespaces(&self, store: &Path) -> Result<(), String> {
-        match self.ask(store).await {
-            Ok(said) if said.trim_end() == ABLE => Ok(()),
-            Ok(said) if said.is_empty() => Err("the program that tries it ended without a word".into()),
-            Ok(said) => Err(said.trim_end().to_owned()),
-            Err(error) => Err(format!("trying it: {error}")),
-        }
+    /// Whether and how pods whose images are in `store` can have user namespaces of their own.
+    pub async fn probe_user_namespaces(&self, store: &Path) -> UserNamespaceSupport {
+        let why = match self.ask(store).await {
+            Ok(said) => match said.trim_end() {
+                MAPPED => return UserNamespaceSupport::Mapped,
+                "" => "the program that tries it ended without a word".into(),
+                said => match said.strip_prefix(COPIED) {
+                    Some(why) => return UserNamespaceSupport::Copied { why: why.into() },
+                    None => said.into(),
+                },
+            },
+            Err(error) => format!("trying it: {error}"),
+        };
+        UserNamespaceSupport::Impossible { why }
     }
 
     async fn ask(&self, store: &Path) -> io::Result<String> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cradle_engine::Settings;
+use cradle_engine::ports::UserNamespaceSupport;
 use cradle_engine::spec::{
     Capabilities, ContainerSecurity, ContainerSpec, Dns, GroupsPolicy, ImageRequest, NamespaceMode, PodNamespaceModes,
     PodSpec, Profile, Resources,
@@ -22,7 +23,7 @@ pub fn settings() -> Settings {
         facts,
         hostname: "node".into(),
         resolv_conf: "/etc/resolv.conf".into(),
-        user_namespaces: Ok(()),
+        user_namespaces: UserNamespaceSupport::Mapped,
     }
 }
 

@@ -7,8 +7,8 @@ use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, Process, Spec
 use super::mount_options::{self, Attributes, PropagationKind};
 use super::mounts::{self, MountContext};
 use super::{
-    Console, ContainerPlan, Depth, IdMapping, Mount, MountSource, Namespace, Namespaces, POD_NAMESPACE, PlanContext,
-    PlanError, Rootfs, Step, devices, process,
+    Console, ContainerPlan, Depth, IdMapping, ImageOwners, Mount, MountSource, Namespace, Namespaces, POD_NAMESPACE,
+    PlanContext, PlanError, Rootfs, Step, devices, process,
 };
 use crate::cgroup;
 
@@ -37,8 +37,11 @@ pub fn container(spec: &Spec, context: &PlanContext<'_>) -> Result<ContainerPlan
     let root = Step::MountRoot { rootfs: context.rootfs.clone(), label: label.clone() };
     match &mapping {
         Some(mapping) => {
-            let folders = layers(&context.rootfs, &mounts);
-            steps.extend([Step::MapOwners { folders, mapping: mapping.clone() }, root, Step::MakeSources]);
+            if context.owners == ImageOwners::Original {
+                let folders = layers(&context.rootfs, &mounts);
+                steps.push(Step::MapOwners { folders, mapping: mapping.clone() });
+            }
+            steps.extend([root, Step::MakeSources]);
             steps.extend(process::enter_user_namespace(process, mapping, facts)?);
         }
         None => steps.push(root),

@@ -52,7 +52,17 @@ pub const SUB_PATH: &str = "cradle.sub-path";
 pub struct PlanContext<'a> {
     pub id: ContainerId,
     pub rootfs: Rootfs,
+    pub owners: ImageOwners,
     pub facts: &'a Facts,
+}
+
+/// Whom the files of images belong to on disk: those of the root file system and of volumes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageOwners {
+    /// Whom the image says. In a user namespace they are mapped as they are mounted.
+    Original,
+    /// The users of the host that those are mapped to in the pod's user namespace.
+    Shifted,
 }
 
 /// All that is done to start a container's first process.

@@ -1,11 +1,12 @@
 //! Pods with a user namespace of their own: root inside is nobody special outside.
 
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use cradle_domain::failure::Chain;
-use cradle_executor::plan::{IdMapping, IdRange, PlanError, Rootfs};
+use cradle_executor::plan::{IdMapping, IdRange, ImageOwners, PlanError, Rootfs};
 use cradle_executor::pod::{PidShare, PodPlan, Share};
+use cradle_executor::run::probe::Layers;
 use cradle_executor::run::{self, Stdio};
 use serde_json::{Value, json};
 
@@ -16,6 +17,7 @@ pub const TESTS: &[Test] = tests![user_namespaces:
     root_of_the_container_is_a_mapped_user_of_the_host,
     files_of_the_image_are_roots_inside_and_copies_of_them_the_mapped_users,
     a_volume_of_an_image_is_roots_inside,
+    a_copy_with_shifted_owners_looks_as_the_image,
     a_mapped_volume_keeps_its_owners_and_another_one_is_nobodys,
     shared_memory_queues_and_settings_of_the_pod_are_its_roots,
     standard_streams_can_be_opened_by_name,
@@ -146,6 +148,45 @@ fn a_volume_of_an_image_is_roots_inside() {
     let output = world.run_plan(&world.plan_in(&spec, rootfs));
     assert_eq!(output.stdout, "0:0\n".repeat(4), "{}", output.stderr);
     assert_eq!(output.stderr.matches("Read-only file system").count(), 2, "{}", output.stderr);
+}
+
+fn a_copy_with_shifted_owners_looks_as_the_image() {
+    let world = world();
+    let (root, volume) = (world.root(), world.folder.path().join("volume"));
+    std::fs::create_dir(&volume).unwrap();
+    std::fs::write(root.join("page"), "").unwrap();
+    std::fs::write(root.join("stranger"), "").unwrap();
+    std::fs::copy("/usr/bin/id", root.join("id")).unwrap();
+    let own = |path: &Path, uid, gid| chown(path, Some(OUTSIDE + uid), Some(OUTSIDE + 1 + gid)).unwrap();
+    for path in [&root, &root.join("etc"), &root.join("id"), &volume] {
+        own(path, 0, 0);
+    }
+    own(&root.join("page"), 33, 34);
+    std::fs::set_permissions(root.join("id"), std::fs::Permissions::from_mode(0o4755)).unwrap();
+    let script = "stat -c %u:%g / /etc /page /stranger /volume; touch /page; id -u; /id -u; touch /new /volume/new; \
+        echo x > /stranger || echo refused";
+    let run = |user: u32| {
+        let spec = world.spec(script, |spec| {
+            inside(spec);
+            spec["process"]["user"] = json!({ "uid": user, "gid": 0 });
+            spec["process"]["noNewPrivileges"] = json!(false);
+            let options = json!([format!("lowerdir+={}", volume.display()), "ro"]);
+            mount(
+                spec,
+                json!({ "destination": "/volume", "type": "overlay", "source": "overlay", "options": options }),
+            );
+        });
+        let plan = world.try_plan_in(&spec, Rootfs::Directory(root.clone()), ImageOwners::Shifted).unwrap();
+        world.run_plan(&plan)
+    };
+    let owners = "0:0\n0:0\n33:34\n65534:65534\n0:0\n";
+    let output = run(33);
+    assert_eq!(output.stdout, format!("{owners}33\n0\nrefused\n"), "{}", output.stderr);
+    assert!(output.stderr.contains("/new': Permission denied"), "{}", output.stderr);
+    let output = run(0);
+    assert_eq!(output.stdout, format!("{owners}0\n0\nrefused\n"), "{}", output.stderr);
+    assert!(output.stderr.contains("/volume/new': Read-only file system"), "{}", output.stderr);
+    assert_eq!(owner(&root.join("new")), (OUTSIDE, OUTSIDE + 1));
 }
 
 fn a_mapped_volume_keeps_its_owners_and_another_one_is_nobodys() {
@@ -458,15 +499,18 @@ fn this_machine_is_found_able() {
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let single = cradle_sys::SingleThreaded::check().unwrap();
     match run::probe::user_namespaces(folder.path(), &single) {
-        Ok(()) => {}
+        Ok(Layers::Mapped) => {}
+        Ok(Layers::Copied(why)) => panic!("{}", Chain(&why)),
         // Before Linux 6.3, all is there but this.
         Err(error) if Chain(&error).to_string().contains("mapping the owners in a tmpfs: Invalid argument") => return,
         Err(error) => panic!("{}", Chain(&error)),
     }
     // A file system that cannot map owners.
-    let text = Chain(&run::probe::user_namespaces(Path::new("/proc/sys"), &single).unwrap_err()).to_string();
+    let Ok(Layers::Copied(why)) = run::probe::user_namespaces(Path::new("/proc/sys"), &single) else {
+        panic!("owners in procfs are mapped");
+    };
     let expected = "an overlay of images whose owners are mapped: mapping the owners in /proc/sys: Invalid argument";
-    assert_eq!(text, expected);
+    assert_eq!(Chain(&why).to_string(), expected);
     // A /proc of which a part is covered.
     rustix::mount::mount("tmpfs", "/proc/irq", "tmpfs", rustix::mount::MountFlags::empty(), c"").unwrap();
     let text = Chain(&run::probe::user_namespaces(other.path(), &single).unwrap_err()).to_string();

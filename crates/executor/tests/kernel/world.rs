@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use cradle_domain::ContainerId;
 use cradle_domain::failure::Chain;
-use cradle_executor::plan::{self, ContainerPlan, Facts, PlanContext, PlanError, Rootfs};
+use cradle_executor::plan::{self, ContainerPlan, Facts, ImageOwners, PlanContext, PlanError, Rootfs};
 use cradle_executor::pod::{self, PodNamespaces, PodPlan};
 use cradle_executor::run::{self, Container, Started, Stdio};
 use cradle_sys::SingleThreaded;
@@ -109,17 +109,17 @@ impl World {
     }
 
     pub fn plan_in(&self, spec: &Value, rootfs: Rootfs) -> ContainerPlan {
-        self.try_plan_in(spec, rootfs).unwrap()
+        self.try_plan_in(spec, rootfs, ImageOwners::Original).unwrap()
     }
 
     pub fn try_plan(&self, spec: &Value) -> Result<ContainerPlan, PlanError> {
-        self.try_plan_in(spec, Rootfs::Directory(self.root()))
+        self.try_plan_in(spec, Rootfs::Directory(self.root()), ImageOwners::Original)
     }
 
-    fn try_plan_in(&self, spec: &Value, rootfs: Rootfs) -> Result<ContainerPlan, PlanError> {
+    pub fn try_plan_in(&self, spec: &Value, rootfs: Rootfs, owners: ImageOwners) -> Result<ContainerPlan, PlanError> {
         let spec: Spec = serde_json::from_value(spec.clone()).unwrap();
         let id = ContainerId::from_random(cradle_sys::random::bytes().unwrap());
-        plan::container(&spec, &PlanContext { id, rootfs, facts: &self.facts })
+        plan::container(&spec, &PlanContext { id, rootfs, owners, facts: &self.facts })
     }
 
     /// Runs a script to its end.

@@ -2,13 +2,15 @@
 //! folder itself, so that making one costs a few system calls and no durable write; a container does not outlive a power
 //! cut anyway.
 //!
-//! Where no overlay can be mounted, a container gets a copy of the image instead, made once.
+//! Where no overlay can be mounted, a container gets a copy of the image instead, made once. So does one in a user
+//! namespace where the kernel cannot map the owners of layers; in its copies the owners are mapped.
 //!
 //! ```text
 //! containers/ID/fs, work        overlayfs' upper and work folder; or the copy, and nothing
 //! containers/ID/volume-HEX      the copy of an image that is mounted into the container
 //! containers/ID/rootfs-HEX      the numbers of the layers below, one a line; HEX is the image
 //! containers/ID/lent-HEX        the same for an image that is mounted into the container
+//! containers/ID/shifted         empty; says that the owners in copies are mapped
 //! ```
 
 use std::collections::{HashMap, HashSet};
@@ -22,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use cradle_domain::{Class, Classified, ContainerId, Digest};
-use cradle_engine::ports::RootFilesystem;
+use cradle_engine::ports::{ImageOwners, RootFilesystem};
 use cradle_engine::spec::UserNamespace;
 use rustix::fs::{CWD, Mode, openat};
 
@@ -39,6 +41,8 @@ use crate::tree::{self, CopyError, LayerForm, OPEN_FOLDER, Usage, copy, measure}
 pub struct Containers {
     layout: Layout,
     form: LayerForm,
+    /// Containers in user namespaces get copies with mapped owners.
+    shifts_copies: bool,
     known: Mutex<HashMap<ContainerId, Owner>>,
 }
 
@@ -94,7 +98,8 @@ impl Classified for PrepareError {
             PrepareError::NoImage { .. } | PrepareError::Damaged { .. } => Some("pull the image again".into()),
             PrepareError::Artifact { .. } => Some("mount it as an image volume of a container of another image".into()),
             PrepareError::Copy { .. } => {
-                Some("set root in the configuration to a folder where overlays can be mounted, or free space".into())
+                let needed = "where overlays can be mounted and owners of files be mapped";
+                Some(format!("set root in the configuration to a folder {needed}, or free space"))
             }
             PrepareError::OtherImage { .. } => None,
             PrepareError::Write { .. } => Some("look at the file system of the image store".into()),
@@ -122,8 +127,17 @@ const LENT: &str = "lent-";
 const UPPER: &str = "fs";
 const WORK: &str = "work";
 const VOLUME: &str = "volume-";
+const SHIFTED: &str = "shifted";
 /// What a copy is called until it is whole.
 const PARTIAL: &str = ".partial";
+
+/// What a container gets of an image.
+#[derive(Clone, Copy)]
+enum Share<'a> {
+    Layers,
+    /// A copy, with owners as they are or for a user namespace.
+    Copy(Option<&'a UserNamespace>),
+}
 
 /// What the folders of containers say when the store is opened.
 pub struct Found {
@@ -134,7 +148,7 @@ pub struct Found {
 
 impl Containers {
     /// Reads the folders of a store that is being opened.
-    pub fn load(layout: Layout, form: LayerForm, catalogue: &Catalogue) -> io::Result<Found> {
+    pub fn load(layout: Layout, form: LayerForm, shifts_copies: bool, catalogue: &Catalogue) -> io::Result<Found> {
         let by_number: HashMap<u64, Arc<Layer>> =
             catalogue.layers().into_iter().map(|layer| (layer.record.number, layer)).collect();
         let mut known = HashMap::new();
@@ -154,7 +168,7 @@ impl Containers {
             }
             known.insert(id, owner);
         }
-        Ok(Found { containers: Containers { layout, form, known: Mutex::new(known) }, unrecorded })
+        Ok(Found { containers: Containers { layout, form, shifts_copies, known: Mutex::new(known) }, unrecorded })
     }
 
     /// Makes a container's writable layer; repeated: answers as before.
@@ -170,34 +184,33 @@ impl Containers {
         }
         let lower = self.borrow(container, image, ROOTFS, catalogue)?;
         let folder = self.layout.container(container);
+        let share = self.share(&folder, user)?;
         let (upper, work) = (folder.join(UPPER), folder.join(WORK));
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| PrepareError::Write { path, source }
-        };
-        let lower = match self.form {
-            LayerForm::Overlay => {
-                make_folder(&work).map_err(failed(&work))?;
-                make_folder(&upper).map_err(failed(&upper))?;
+        let lower = match share {
+            Share::Layers => {
+                make_folder(&work).map_err(writing(&work))?;
+                make_folder(&upper).map_err(writing(&upper))?;
                 lower
             }
-            LayerForm::Plain => {
-                copy_once(image, &upper)?;
+            Share::Copy(shifted) => {
+                copy_once(image, &upper, shifted)?;
                 Vec::new()
             }
         };
         // The upper folder is the container's `/`. Set every time: an earlier try may have died in between.
         let root = image.root.unwrap_or(USUAL_ROOT);
-        // A copy's owners are mapped as it is mounted, like those of an image's layers.
-        let user = user.filter(|_| self.form == LayerForm::Overlay);
+        let (user, owners) = match share {
+            Share::Layers => (user, ImageOwners::Original),
+            // Its owners are mapped as it is mounted, like those of an image's layers.
+            Share::Copy(None) => (None, ImageOwners::Original),
+            Share::Copy(shifted) => (shifted, ImageOwners::Shifted),
+        };
         if image.root.is_some() || user.is_some() {
-            // An owner that is not mapped is nobody inside.
-            let uid = user.and_then(|user| user.host_uid(root.uid)).unwrap_or(root.uid);
-            let gid = user.and_then(|user| user.host_gid(root.gid)).unwrap_or(root.gid);
-            chown(&upper, Some(uid), Some(gid)).map_err(failed(&upper))?;
+            let (uid, gid) = user.map_or((root.uid, root.gid), |user| tree::owner(user, root.uid, root.gid));
+            chown(&upper, Some(uid), Some(gid)).map_err(writing(&upper))?;
         }
-        fs::set_permissions(&upper, fs::Permissions::from_mode(root.mode)).map_err(failed(&upper))?;
-        Ok(RootFilesystem { lower, upper, work })
+        fs::set_permissions(&upper, fs::Permissions::from_mode(root.mode)).map_err(writing(&upper))?;
+        Ok(RootFilesystem { lower, upper, work, owners })
     }
 
     /// Lends an image's layers to a container, for as long as its folder is there.
@@ -205,17 +218,38 @@ impl Containers {
         &self,
         container: &ContainerId,
         image: &Arc<Image>,
+        user: Option<&UserNamespace>,
         catalogue: &Catalogue,
     ) -> Result<Vec<PathBuf>, PrepareError> {
         let layers = self.borrow(container, image, LENT, catalogue)?;
-        match self.form {
-            LayerForm::Overlay => Ok(layers),
-            LayerForm::Plain => {
-                let copy = self.layout.container(container).join(format!("{VOLUME}{}", image.view.id.hex()));
-                copy_once(image, &copy)?;
+        let folder = self.layout.container(container);
+        match self.share(&folder, user)? {
+            Share::Layers => Ok(layers),
+            Share::Copy(shifted) => {
+                let copy = folder.join(format!("{VOLUME}{}", image.view.id.hex()));
+                copy_once(image, &copy, shifted)?;
                 Ok(vec![copy])
             }
         }
+    }
+
+    /// What a container gets: what it got before, whatever is possible now.
+    fn share<'a>(&self, folder: &Path, user: Option<&'a UserNamespace>) -> Result<Share<'a>, PrepareError> {
+        let shifted = folder.join(SHIFTED);
+        if shifted.exists() {
+            return Ok(Share::Copy(user));
+        }
+        if folder.join(WORK).exists() {
+            return Ok(Share::Layers);
+        }
+        if folder.join(UPPER).exists() {
+            return Ok(Share::Copy(None));
+        }
+        if self.shifts_copies && user.is_some() {
+            fs::write(&shifted, []).map_err(writing(&shifted))?;
+            return Ok(Share::Copy(user));
+        }
+        Ok(if self.form == LayerForm::Overlay { Share::Layers } else { Share::Copy(None) })
     }
 
     /// Moves a container's folder to the trash; absent: success.
@@ -284,13 +318,9 @@ impl Containers {
             return Err(PrepareError::Damaged { image: image.view.id.clone(), layer: damaged.key.clone() });
         }
         let folder = self.layout.container(container);
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| PrepareError::Write { path, source }
-        };
         let file = format!("{prefix}{}", image.view.id.hex());
-        if make_folder(&folder).map_err(failed(&folder))? == Made::Earlier && prefix == ROOTFS {
-            let other = has_other_rootfs(&folder, &file).map_err(failed(&folder))?;
+        if make_folder(&folder).map_err(writing(&folder))? == Made::Earlier && prefix == ROOTFS {
+            let other = has_other_rootfs(&folder, &file).map_err(writing(&folder))?;
             if other {
                 return Err(PrepareError::OtherImage { container: container.clone() });
             }
@@ -299,7 +329,7 @@ impl Containers {
         self.known().entry(container.clone()).or_default().hold(&image.stack);
         let numbers: String = image.stack.iter().map(|layer| format!("{}\n", layer.record.number)).collect();
         let path = folder.join(file);
-        fs::write(&path, numbers).map_err(failed(&path))?;
+        fs::write(&path, numbers).map_err(writing(&path))?;
         if image.stack.is_empty() {
             return Ok(vec![self.layout.layer(EMPTY_LAYER)]);
         }
@@ -311,12 +341,13 @@ impl Containers {
     }
 }
 
+fn writing(path: &Path) -> impl FnOnce(io::Error) -> PrepareError {
+    let path = path.to_owned();
+    move |source| PrepareError::Write { path, source }
+}
+
 /// Copies an image to `path`, unless that was done before: the container may have written to it since.
-fn copy_once(image: &Image, path: &Path) -> Result<(), PrepareError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| PrepareError::Write { path, source }
-    };
+fn copy_once(image: &Image, path: &Path, user: Option<&UserNamespace>) -> Result<(), PrepareError> {
     if path.exists() {
         return Ok(());
     }
@@ -324,21 +355,21 @@ fn copy_once(image: &Image, path: &Path) -> Result<(), PrepareError> {
     partial.push(PARTIAL);
     let partial = PathBuf::from(partial);
     // An earlier try may have died in between.
-    remove_tree(&partial).map_err(failed(&partial))?;
-    fs::create_dir(&partial).map_err(failed(&partial))?;
-    let copied = copy_into(image, &partial).map_err(|source| {
+    remove_tree(&partial).map_err(writing(&partial))?;
+    fs::create_dir(&partial).map_err(writing(&partial))?;
+    let copied = copy_into(image, &partial, user).map_err(|source| {
         // What is left is removed by the next try, or with the container.
         let _ = remove_tree(&partial);
         PrepareError::Copy { image: image.view.id.clone(), source }
     });
-    copied.and_then(|()| fs::rename(&partial, path).map_err(failed(path)))
+    copied.and_then(|()| fs::rename(&partial, path).map_err(writing(path)))
 }
 
-fn copy_into(image: &Image, folder: &Path) -> Result<(), CopyError> {
+fn copy_into(image: &Image, folder: &Path, user: Option<&UserNamespace>) -> Result<(), CopyError> {
     let failed = |source: io::Error| CopyError::System { act: "opening", path: "/".into(), source };
     let union = union_of(image).map_err(failed)?;
     let folder = openat(CWD, folder, OPEN_FOLDER, Mode::empty()).map_err(|errno| failed(errno.into()))?;
-    copy(&union, folder)
+    copy(&union, folder, user)
 }
 
 fn remove_tree(path: &Path) -> io::Result<()> {

@@ -46,7 +46,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cradle_domain::{Class, Classified, ContainerId, Digest, Failure, Reference, Timestamp};
 use cradle_engine::ports::{
     Act, ByteStream, Credentials, FilesystemUsage, ImageDetails, ImageUsage, Images, ImagesStatus, LoadedImage,
-    PullRequest, RootFilesystem,
+    PullRequest, RootFilesystem, UserNamespaceSupport,
 };
 use cradle_engine::spec::UserNamespace;
 use cradle_engine::view::ImageView;
@@ -100,6 +100,7 @@ struct Inner {
     counters: Arc<Counters>,
     /// Why no overlays are mounted; none: they are.
     overlays: Option<String>,
+    user_namespaces: UserNamespaceSupport,
     files: Mutex<FileCache>,
     /// There was a pull since memory was given back last.
     pulled: AtomicBool,
@@ -206,7 +207,8 @@ impl Images for Store {
             None => "overlay".to_owned(),
             Some(why) => format!("copy: {why}"),
         };
-        ImagesStatus { pulls: self.inner.counters.read(), root_filesystems }
+        let user_namespaces = self.inner.user_namespaces.to_string();
+        ImagesStatus { pulls: self.inner.counters.read(), root_filesystems, user_namespaces }
     }
 
     fn shared_bytes(&self) -> Vec<(Digest, u64)> {
@@ -235,9 +237,9 @@ impl Images for Store {
         self.act(move |store| store.read_file(&image, &path, max_bytes))
     }
 
-    fn lend(&self, owner: &ContainerId, image: &Digest) -> Act<'_, Vec<PathBuf>> {
-        let (owner, image) = (owner.clone(), image.clone());
-        self.act(move |store| store.containers.lend(&owner, &store.image(&image)?, &store.catalogue))
+    fn lend(&self, owner: &ContainerId, image: &Digest, user: Option<&UserNamespace>) -> Act<'_, Vec<PathBuf>> {
+        let (owner, image, user) = (owner.clone(), image.clone(), user.cloned());
+        self.act(move |store| store.containers.lend(&owner, &store.image(&image)?, user.as_ref(), &store.catalogue))
     }
 
     fn discard(&self, container: &ContainerId) -> Act<'_, ()> {

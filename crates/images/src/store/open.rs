@@ -10,6 +10,7 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 
 use cradle_domain::{Class, Classified, Digest};
+use cradle_engine::ports::UserNamespaceSupport;
 use tokio::sync::Semaphore;
 
 use super::catalogue::Catalogue;
@@ -45,6 +46,8 @@ pub struct StoreConfig {
     pub pinned: Vec<String>,
     /// Whether overlays are mounted where the file system allows them.
     pub overlays: Overlays,
+    /// How containers in user namespaces get images.
+    pub user_namespaces: UserNamespaceSupport,
     /// Which image of an index is wanted.
     pub platform: Platform,
 }
@@ -58,6 +61,7 @@ impl StoreConfig {
             max_unpacked_bytes: 256 << 30,
             pinned: Vec::new(),
             overlays: Overlays::IfPossible,
+            user_namespaces: UserNamespaceSupport::Mapped,
             platform: Platform::of_this_machine(),
         }
     }
@@ -133,7 +137,8 @@ impl Store {
         let catalogue = Catalogue::new(database, contents, layout.clone(), Pinned::new(&config.pinned));
         let catalogue = Arc::new(catalogue.map_err(OpenError::Database)?);
         let recorded: HashSet<u64> = catalogue.layers().iter().map(|layer| layer.record.number).collect();
-        let loaded = Containers::load(layout.clone(), form, &catalogue);
+        let shifts_copies = matches!(config.user_namespaces, UserNamespaceSupport::Copied { .. });
+        let loaded = Containers::load(layout.clone(), form, shifts_copies, &catalogue);
         let Found { containers, unrecorded } = place("reading", &layout.containers(), loaded)?;
         let cleared = clear_layers(&layout, &recorded, &unrecorded, &trash);
         let last = place("looking through", &layout.layers(), cleared)?;
@@ -163,6 +168,7 @@ impl Store {
             settlements: Arc::default(),
             counters: Arc::default(),
             overlays: overlays.err(),
+            user_namespaces: config.user_namespaces,
             files: Mutex::new(FileCache::default()),
             pulled: AtomicBool::new(false),
         });

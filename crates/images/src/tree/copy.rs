@@ -1,10 +1,12 @@
-//! A plain copy of layers seen as one tree, for file systems on which no overlay can be mounted.
+//! A plain copy of layers seen as one tree: for file systems on which no overlay can be mounted, and for user namespaces
+//! where the kernel cannot map the owners of layers.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use cradle_engine::spec::UserNamespace;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, linkat, mkdirat, mknodat, openat, readlinkat, symlinkat};
 
 use super::folders::OPEN_FOLDER;
@@ -26,24 +28,25 @@ pub enum CopyError {
     TooDeep,
 }
 
-/// Copies what `union` shows into the empty folder `target`.
-pub fn copy(union: &Union, target: OwnedFd) -> Result<(), CopyError> {
+/// Copies what `union` shows into the empty folder `target`, with owners as they are or for a user namespace.
+pub fn copy(union: &Union, target: OwnedFd, user: Option<&UserNamespace>) -> Result<(), CopyError> {
     let top = union.root().map_err(failed("opening the layers of", b"/"))?;
-    let mut copy = Copy { target, links: HashMap::new(), entries: 0, bytes: 0 };
+    let mut copy = Copy { target, user, links: HashMap::new(), entries: 0, bytes: 0 };
     let root = openat(&copy.target, ".", OPEN_FOLDER, Mode::empty()).map_err(failed("opening", b"/"))?;
     copy.folder(&top, &root, &[], 0)
 }
 
 /// A copy under way.
-struct Copy {
+struct Copy<'a> {
     target: OwnedFd,
+    user: Option<&'a UserNamespace>,
     /// Where the first of several names of a file went.
     links: HashMap<(u64, u64), Vec<u8>>,
     entries: u64,
     bytes: u64,
 }
 
-impl Copy {
+impl Copy<'_> {
     /// Copies what is in some merged folders, the top one first, and then what the top one is itself.
     fn folder(&mut self, merged: &[OwnedFd], into: &OwnedFd, at: &[u8], depth: usize) -> Result<(), CopyError> {
         if depth > COPY_DEPTH_MAX {
@@ -64,7 +67,7 @@ impl Copy {
         }
         let Some(top) = merged.first() else { return Ok(()) };
         let metadata = Metadata::of_file(top).map_err(failed("reading the attributes of", at))?;
-        metadata.apply_to_folder(into).map_err(failed("setting owner, mode and times of", at))
+        self.shifted(metadata).apply_to_folder(into).map_err(failed("setting owner, mode and times of", at))
     }
 
     fn file(
@@ -85,18 +88,35 @@ impl Copy {
             self.links.insert((stat.st_dev, stat.st_ino), place.clone());
         }
         match file_type(stat) {
-            FileType::RegularFile => copy_content(folder, name, into).map_err(failed("copying", &place)),
+            FileType::RegularFile => self.content(folder, name, into).map_err(failed("copying", &place)),
             FileType::Symlink => {
                 let target = readlinkat(folder, name, Vec::new()).map_err(making())?;
                 symlinkat(&*target, into, name).map_err(making())?;
-                Metadata::of_stat(stat).apply_to_link(into, name).map_err(making())
+                self.shifted(Metadata::of_stat(stat)).apply_to_link(into, name).map_err(making())
             }
             kind @ (FileType::Fifo | FileType::CharacterDevice | FileType::BlockDevice) => {
                 mknodat(into, name, kind, Mode::from_raw_mode(stat.st_mode & 0o777), stat.st_rdev).map_err(making())?;
-                Metadata::of_stat(stat).apply_to_node(into, name, ALL_BITS).map_err(making())
+                self.shifted(Metadata::of_stat(stat)).apply_to_node(into, name, ALL_BITS).map_err(making())
             }
             // Sockets are nobody's without their process.
             _ => Ok(()),
+        }
+    }
+
+    fn content(&self, folder: &OwnedFd, name: &[u8], into: &OwnedFd) -> io::Result<()> {
+        let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let write = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut from = File::from(openat(folder, name, read, Mode::empty())?);
+        let metadata = self.shifted(Metadata::of_file(&from)?);
+        let mut to = File::from(openat(into, name, write, metadata.creation_mode())?);
+        io::copy(&mut from, &mut to)?;
+        Ok(metadata.apply_to_file(&to, ALL_BITS)?)
+    }
+
+    fn shifted(&self, metadata: Metadata) -> Metadata {
+        match self.user {
+            Some(user) => metadata.shifted(user),
+            None => metadata,
         }
     }
 
@@ -113,16 +133,6 @@ impl Copy {
 
 /// As a umask: the mode is set whatever it is.
 const ALL_BITS: u32 = 0o777;
-
-fn copy_content(folder: &OwnedFd, name: &[u8], into: &OwnedFd) -> io::Result<()> {
-    let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let write = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut from = File::from(openat(folder, name, read, Mode::empty())?);
-    let metadata = Metadata::of_file(&from)?;
-    let mut to = File::from(openat(into, name, write, metadata.creation_mode())?);
-    io::copy(&mut from, &mut to)?;
-    Ok(metadata.apply_to_file(&to, ALL_BITS)?)
-}
 
 /// The names in some folders, without those that are no files.
 fn names(folders: &[OwnedFd]) -> io::Result<BTreeSet<Vec<u8>>> {

@@ -19,8 +19,8 @@ pub struct Metadata {
     pub uid: u32,
     pub gid: u32,
     /// None: as it is.
-    modified: Option<Time>,
-    attributes: Vec<Attribute>,
+    pub modified: Option<Time>,
+    pub attributes: Vec<Attribute>,
 }
 
 /// Bits that chown(2) and open(2) do not keep.

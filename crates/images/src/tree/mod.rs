@@ -27,6 +27,7 @@ mod metadata;
 mod path;
 mod remove;
 mod settle;
+mod shift;
 #[cfg(test)]
 pub mod tests;
 mod union;
@@ -43,6 +44,7 @@ pub use folders::OPEN_FOLDER;
 pub use measure::measure;
 pub use remove::remove;
 pub use settle::settle;
+pub use shift::owner;
 pub use union::{ReadError, Union};
 
 use directories::Directories;

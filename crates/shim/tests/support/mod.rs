@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use cradle_domain::{ContainerId, PodId};
 use cradle_executor::cgroup::{self, Cgroup};
-use cradle_executor::plan::{self, ContainerPlan, Facts, IdMapping, IdRange, PlanContext, Rootfs};
+use cradle_executor::plan::{self, ContainerPlan, Facts, IdMapping, IdRange, ImageOwners, PlanContext, Rootfs};
 use cradle_executor::pod::{PidShare, PodPlan, Share};
 use cradle_shim::protocol::{
     ContainerIo, Event, ExecId, ExecIo, Exit, Frame, Greeting, Refusal, Reply, Request, StartContainer, StartExec,
@@ -324,8 +324,8 @@ impl TestShim {
 
     pub fn plan(&self, id: &ContainerId, wanted: &Wanted<'_>) -> ContainerPlan {
         let spec = self.spec(id, wanted);
-        let context =
-            PlanContext { id: id.clone(), rootfs: Rootfs::Directory(self.path("rootfs")), facts: &self.facts };
+        let (rootfs, owners) = (Rootfs::Directory(self.path("rootfs")), ImageOwners::Original);
+        let context = PlanContext { id: id.clone(), rootfs, owners, facts: &self.facts };
         plan::container(&spec, &context).unwrap()
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use cradle_domain::{Class, ContainerId, Digest, Failure, Reference, Timestamp};
 use cradle_engine::ports::{
-    Act, ByteStream, Credentials, FilesystemUsage, ImageDetails, ImageUsage, Images, ImagesStatus, LoadedImage,
-    PullCounters, PullRequest, RootFilesystem,
+    Act, ByteStream, Credentials, FilesystemUsage, ImageDetails, ImageOwners, ImageUsage, Images, ImagesStatus,
+    LoadedImage, PullCounters, PullRequest, RootFilesystem, UserNamespaceSupport,
 };
 use cradle_engine::spec::UserNamespace;
 use cradle_engine::view::{ImageConfig, ImageView};
@@ -37,7 +37,12 @@ fn no_archives() -> Failure {
 impl FakeImages {
     fn layers(container: &ContainerId) -> RootFilesystem {
         let own = PathBuf::from("/layers").join(container.as_str());
-        RootFilesystem { lower: vec!["/layers/base".into()], upper: own.join("fs"), work: own.join("work") }
+        RootFilesystem {
+            lower: vec!["/layers/base".into()],
+            upper: own.join("fs"),
+            work: own.join("work"),
+            owners: ImageOwners::Original,
+        }
     }
 }
 
@@ -73,7 +78,8 @@ impl Images for FakeImages {
     }
 
     fn status(&self) -> ImagesStatus {
-        ImagesStatus { pulls: PullCounters::default(), root_filesystems: "overlay".to_owned() }
+        let (root_filesystems, user_namespaces) = ("overlay".to_owned(), UserNamespaceSupport::Mapped.to_string());
+        ImagesStatus { pulls: PullCounters::default(), root_filesystems, user_namespaces }
     }
 
     fn shared_bytes(&self) -> Vec<(Digest, u64)> {
@@ -106,7 +112,7 @@ impl Images for FakeImages {
         Box::pin(std::future::ready(Ok(None)))
     }
 
-    fn lend(&self, _owner: &ContainerId, _image: &Digest) -> Act<'_, Vec<PathBuf>> {
+    fn lend(&self, _owner: &ContainerId, _image: &Digest, _user: Option<&UserNamespace>) -> Act<'_, Vec<PathBuf>> {
         Box::pin(std::future::ready(Ok(vec!["/layers/base".into()])))
     }
 

@@ -49,7 +49,7 @@ async fn an_artifacts_files_are_mounted_under_their_names() {
     assert!(view.digests[0].ends_with(digest.as_str()) && view.tags.len() == 1);
     world.open();
     let view = world.store().find(view.id.as_str()).unwrap();
-    let lower = world.store().lend(&container(1), &view.id).await.unwrap();
+    let lower = world.store().lend(&container(1), &view.id, None).await.unwrap();
     let file = |name: &str| lower.iter().map(|layer| layer.join(name)).find(|path| path.exists()).unwrap();
     assert_eq!(std::fs::read(file("weights/a.bin")).unwrap(), weights);
     assert_eq!(std::fs::read(file("copy.bin")).unwrap(), weights);

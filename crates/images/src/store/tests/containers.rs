@@ -23,7 +23,7 @@ async fn a_container_gets_its_layers_and_gives_them_back() {
     let other = world.pull("other:v1").await.unwrap();
     let failure = world.store().prepare(&container(1), &other.id, None).await.unwrap_err();
     assert_eq!(failure.class(), Class::Conflict);
-    assert_eq!(world.store().lend(&container(1), &other.id).await.unwrap().len(), 1);
+    assert_eq!(world.store().lend(&container(1), &other.id, None).await.unwrap().len(), 1);
 
     assert_eq!(world.store().owners().await.unwrap(), [container(1)]);
     for _ in 0..2 {
@@ -70,7 +70,7 @@ async fn a_removed_image_is_gone_at_once_and_its_layers_when_nothing_has_them() 
     let one = world.pull("one:v1").await.unwrap();
     let two = world.pull("two:v1").await.unwrap();
     world.pull(&format!("one@{}", one.digests[0].split_once('@').unwrap().1)).await.unwrap();
-    world.store().lend(&container(1), &two.id).await.unwrap();
+    world.store().lend(&container(1), &two.id, None).await.unwrap();
     let before = world.store().usage().await.unwrap().images;
 
     world.store().remove(one.id.hex()).await.unwrap();
