@@ -65,7 +65,7 @@ round() {
 
     run "$file" sh -c 'echo written > /file; chown 33:44 /file; mkdir /folder; rm /etc/motd' > /dev/null
     equals "${name}_what_it_writes_is_the_mapped_users" "$((FIRST + 33)):$((FIRST + 44)) $FIRST:$FIRST" \
-        "$(echo $(stat -c %u:%g "$PLACE/root/containers/$file/fs/"{file,folder}))"
+        "$(stat -c %u:%g "$PLACE/root/containers/$file/fs/"{file,folder} | xargs)"
     container mapped "$mapped" setuid "$SETUID" '{"linux": {"security_context": {"run_as_user": {"value": 1000}}}}' > /dev/null
     check "${name}_a_setuid_program_is_root_inside" until_true 10 grep 'Effective uid: 0' "$PLACE/logs/setuid.log"
     there=$(container mapped "$mapped" volume "$SETUID" "$(jq -c --arg image "$REDIS" '. + {mounts: [
