@@ -66,7 +66,10 @@ LIVES="until [ -e /tmp/go ]; do echo waits-for-nobody-who-reads; done; echo live
 terminal leave a_command_that_is_detached_from "$LIVES" '\x10\x11' "${OUR[@]}" exec -it "$N" sh
 cri exec "$ID" touch /tmp/go < /dev/null
 check and_is_not_hung_up until_true 10 cri exec "$ID" grep -q lived /tmp/lived < /dev/null
+terminal leave a_command_in_a_container_that_will_end 'sleep 1000' '\x10\x11' "${OUR[@]}" exec -it "$N-t" sh
 terminal use cradle_attach_in_a_terminal 7 7 "${OUR[@]}" attach "$N-t"
+has_exited() { [[ $(cri inspect "$1" | jq -r .status.state) = CONTAINER_EXITED ]]; }
+check a_detached_command_ends_with_its_container until_true 10 has_exited "$TERMINAL"
 cradle run -dit --name "$N-u" "$IMAGE" sh > "$PLACE/out/id"
 POD_IDS="$POD_IDS $(cri inspect "$(cat "$PLACE/out/id")" | jq -r .info.sandboxID)"
 terminal use crictl_attach_in_a_terminal 7 0 "${THEIR[@]}" attach -it "$(cat "$PLACE/out/id")"
