@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 
 use crate::buffers::Buffers;
-use crate::limits::{ATTACH_LAG_BYTES, ATTACHED_MAX, LOG_WRITE_BYTES};
+use crate::limits::{ATTACH_LAG_BYTES, ATTACHED_MAX, LOG_WRITE_BYTES, READ_BYTES};
 use crate::log_file::LogFile;
 use crate::log_line::{Lines, Stamp, Stream};
 use crate::poll::{Interest, Poll, Source};
@@ -145,10 +145,15 @@ impl Output {
         self.channel(stream).map(|channel| channel.source.as_raw_fd())
     }
 
+    /// Whether one of the pipes may soon be full. Writes that do not share a page fill at least half of it.
+    pub fn is_filling(&self) -> bool {
+        let waiting = |channel: &Channel| rustix::io::ioctl_fionread(&channel.source).unwrap_or_default();
+        [&self.stdout, &self.stderr].into_iter().flatten().any(|channel| waiting(channel) >= READ_BYTES as u64 / 2)
+    }
+
     /// Passes on what was written to these pipes, in this order, as the kernel has told it.
     ///
-    /// Both are read after that was told and before anything is passed on: so no write is taken for an earlier one, also
-    /// where the kernel tells of a write twice because it had to wait for room.
+    /// Both are read after that was told and before anything is passed on, so that no write is taken for an earlier one.
     pub fn take(&mut self, writes: &[RawFd], poll: &Poll, buffers: &mut Buffers) {
         let pipes = [Stream::Stdout, Stream::Stderr].map(|stream| (stream, self.pipe_of(stream)));
         let wrote = |pipe: Option<RawFd>| pipe.is_some_and(|pipe| writes.contains(&pipe));

@@ -26,12 +26,7 @@ impl Shim {
         let mut looks = 0;
         let mut writes = std::mem::take(&mut self.buffers.writes);
         for _ in 0..WRITE_ROUNDS_IN_A_ROW {
-            writes.clear();
-            match self.writes.drain(&mut writes, WRITES_PENDING_MAX) {
-                Ok(false) => {}
-                Ok(true) => self.read_on(|_, _| true),
-                Err(errno) => self.complain("reading signals", &std::io::Error::from(errno)),
-            }
+            self.gather_writes(&mut writes);
             if !writes.is_empty() {
                 self.pass_on(&writes);
             } else if looks < LOOKS_FOR_A_WRITE && self.is_behind() {
@@ -42,6 +37,24 @@ impl Shim {
             }
         }
         self.buffers.writes = writes;
+    }
+
+    /// Takes what is told of writes. A write that has to wait for room is told twice, so as long as a pipe is filling, more
+    /// is awaited: its writer either stops or waits, and then both times are among what was taken before the pipe is read.
+    fn gather_writes(&mut self, writes: &mut Vec<RawFd>) {
+        writes.clear();
+        loop {
+            let before = writes.len();
+            match self.writes.drain(writes, WRITES_PENDING_MAX) {
+                Ok(false) => {}
+                Ok(true) => self.read_on(|_, _| true),
+                Err(errno) => self.complain("reading signals", &std::io::Error::from(errno)),
+            }
+            let is_filling = |container: &Container| container.output.is_filling();
+            if writes.len() == before || !self.containers.iter().any(is_filling) {
+                return;
+            }
+        }
     }
 
     fn pass_on(&mut self, writes: &[RawFd]) {
