@@ -12,8 +12,10 @@ pub const READ_BYTES: usize = 64 * 1024;
 /// order of the two streams unknown, and nothing worse: a container that writes in vain to a full pipe, again and again,
 /// must not use up what the kernel keeps for all processes of root.
 pub const WRITES_PENDING_MAX: usize = 8192;
+/// Bytes in a pipe from which on its writer is taken to be faster than the shim.
+pub const FILLING_BYTES: u64 = 4096;
 /// Times in a row that such writes are taken before anything else is looked at.
-pub const WRITE_ROUNDS_IN_A_ROW: usize = 16;
+pub const WRITE_ROUNDS_IN_A_ROW: usize = 2;
 /// Looks for the write that something was read of: the kernel tells it a moment later.
 pub const LOOKS_FOR_A_WRITE: usize = 2;
 /// Formatted log lines written at a time.

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 
 use crate::buffers::Buffers;
-use crate::limits::{ATTACH_LAG_BYTES, ATTACHED_MAX, LOG_WRITE_BYTES, READ_BYTES};
+use crate::limits::{ATTACH_LAG_BYTES, ATTACHED_MAX, FILLING_BYTES, LOG_WRITE_BYTES};
 use crate::log_file::LogFile;
 use crate::log_line::{Lines, Stamp, Stream};
 use crate::poll::{Interest, Poll, Source};
@@ -145,10 +145,10 @@ impl Output {
         self.channel(stream).map(|channel| channel.source.as_raw_fd())
     }
 
-    /// Whether one of the pipes may soon be full. Writes that do not share a page fill at least half of it.
+    /// Whether more is written than read.
     pub fn is_filling(&self) -> bool {
         let waiting = |channel: &Channel| rustix::io::ioctl_fionread(&channel.source).unwrap_or_default();
-        [&self.stdout, &self.stderr].into_iter().flatten().any(|channel| waiting(channel) >= READ_BYTES as u64 / 2)
+        [&self.stdout, &self.stderr].into_iter().flatten().any(|channel| waiting(channel) >= FILLING_BYTES)
     }
 
     /// Passes on what was written to these pipes, in this order, as the kernel has told it.

@@ -77,6 +77,8 @@ pub struct Shim {
     pub(crate) buffers: Buffers,
     /// Outputs that one read did not exhaust.
     pub(crate) unread: VecDeque<(u32, Stream)>,
+    /// There may be more writes than were taken in a row.
+    pub(crate) take_writes_again: bool,
     /// More children may be dead than were reaped in a row.
     pub(crate) reap_again: bool,
     /// The shutdown that is under way.
@@ -113,6 +115,7 @@ impl Shim {
             deadlines: Deadlines::default(),
             buffers: Buffers::default(),
             unread: VecDeque::new(),
+            take_writes_again: false,
             reap_again: false,
             shutdown: None,
             finished: false,
@@ -145,7 +148,7 @@ impl Shim {
     }
 
     fn turn(&mut self) -> Result<(), Errno> {
-        let busy = self.reap_again || !self.unread.is_empty();
+        let busy = self.reap_again || self.take_writes_again || !self.unread.is_empty();
         let now = Instant::now();
         let timeout = match (busy, self.deadlines.next(now), self.buffers.are_held()) {
             (true, _, _) => Some(std::time::Duration::ZERO),
@@ -159,6 +162,9 @@ impl Shim {
         }
         for ready in batch.iter() {
             self.handle(ready);
+        }
+        if self.take_writes_again {
+            self.take_writes();
         }
         for _ in 0..self.unread.len() {
             if let Some((container, stream)) = self.unread.pop_front() {

@@ -23,16 +23,19 @@ impl Shim {
     /// Passes on what was written to pipes, in the order of the writes. What was read and belongs to no write that is told
     /// (a write of several lines) follows when there are no more.
     pub(crate) fn take_writes(&mut self) {
-        let mut looks = 0;
         let mut writes = std::mem::take(&mut self.buffers.writes);
-        for _ in 0..WRITE_ROUNDS_IN_A_ROW {
+        let (mut rounds, mut looks) = (0, 0);
+        self.take_writes_again = true;
+        while rounds < WRITE_ROUNDS_IN_A_ROW {
             self.gather_writes(&mut writes);
             if !writes.is_empty() {
                 self.pass_on(&writes);
+                rounds += 1;
             } else if looks < LOOKS_FOR_A_WRITE && self.is_behind() {
                 looks += 1;
             } else {
                 self.read_on(|container, stream| container.output.is_behind(stream));
+                self.take_writes_again = false;
                 break;
             }
         }

@@ -102,6 +102,19 @@ fn the_two_streams_are_in_the_order_of_their_writes_from_the_first_line_on() {
 }
 
 #[test]
+fn nothing_waits_for_the_next_write() {
+    if !is_root() {
+        return;
+    }
+    let mut shim = TestShim::with_host_pod();
+    let many = "seq 1 20000; seq 1 20000 >&2; i=0; while [ $i -lt 2000 ]; do echo $i; echo $i >&2; i=$((i + 1)); done";
+    let (id, _) = shim.start_logged(&format!("{many}; printf 'a\\nb\\nc\\nd\\n'; sleep 1000"), "log");
+    eventually("all lines", || shim.log_lines("log").len() == 44_004);
+    shim.client.done(Request::KillContainer { container: id });
+    shim.shut_down();
+}
+
+#[test]
 fn nothing_is_lost_when_more_is_written_than_the_kernel_tells() {
     if !is_root() {
         return;
