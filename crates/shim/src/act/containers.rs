@@ -67,6 +67,7 @@ impl Shim {
             spare_group: None,
             left_groups: VecDeque::new(),
         });
+        self.read_first_output(number);
         Ok(())
     }
 

@@ -89,6 +89,13 @@ impl Shim {
         }
     }
 
+    /// Reads the output of a container that has just been entered: the kernel may have told of writes, without saying
+    /// whose, when nobody knew it yet.
+    pub(crate) fn read_first_output(&mut self, number: u32) {
+        self.take_writes_again = true;
+        self.read_on(|container, _| container.number == number);
+    }
+
     /// Reads an output once.
     pub(crate) fn read_output(&mut self, number: u32, stream: Stream) -> Reading {
         let read = self.with_output(number, |output, poll, buffers| output.read(stream, poll, buffers));

@@ -129,6 +129,14 @@ fn nothing_is_lost_when_more_is_written_than_the_kernel_tells() {
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(soft(&own, 4)) };
     rustix::process::prlimit(Some(shim.pid), rustix::process::Resource::Sigpending, none).unwrap();
 
+    // What is written first may be told before the shim knows that the program runs.
+    for n in 0..50 {
+        let (id, _) = shim.start_logged("echo early; sleep 1000", &format!("early-{n}"));
+        eventually("the first line", || shim.log_lines(&format!("early-{n}")) == ["stdout F early"]);
+        shim.client.done(Request::KillContainer { container: id.clone() });
+        assert_eq!(shim.client.container_exit(&id).code, 137);
+    }
+
     let lines = "i=0; while [ $i -lt 4000 ]; do echo $i; echo $i >&2; i=$((i + 1)); done; cat /proc/self/limits";
     let (id, _) = shim.start_logged(lines, "log");
     assert_eq!(shim.client.container_exit(&id).code, 0);
