@@ -251,9 +251,10 @@ fn container(end: End) -> v1::ContainerConfig {
 /// Whether the same request may succeed later: the deadline passed, the daemon is dead or was killed meanwhile, or
 /// something else has the thing at the moment.
 fn says_again(status: &Status) -> bool {
-    // A broken connection is reported as Unknown by the client's transport.
-    let broken = status.code() == Code::Unknown && status.message().contains("transport error");
-    let h2 = status.code() == Code::Internal && status.message().contains("h2 protocol error");
+    // A broken connection is reported by the client's transport as Unknown or, amid an answer, as Internal or Unknown.
+    let is_broken = |words| status.message().contains(words);
+    let broken = matches!(status.code(), Code::Unknown | Code::Internal)
+        && (is_broken("transport error") || is_broken("h2 protocol error"));
     let codes = [Code::DeadlineExceeded, Code::Cancelled, Code::Unavailable, Code::Aborted];
-    broken || h2 || codes.contains(&status.code())
+    broken || codes.contains(&status.code())
 }
