@@ -19,6 +19,10 @@ pub enum Stream {
     Stderr,
 }
 
+impl Stream {
+    pub const BOTH: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
+}
+
 /// Whether the container wrote a line end here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tag {

@@ -155,7 +155,7 @@ impl Output {
     ///
     /// Both are read after that was told and before anything is passed on, so that no write is taken for an earlier one.
     pub fn take(&mut self, writes: &[RawFd], poll: &Poll, buffers: &mut Buffers) {
-        let pipes = [Stream::Stdout, Stream::Stderr].map(|stream| (stream, self.pipe_of(stream)));
+        let pipes = Stream::BOTH.map(|stream| (stream, self.pipe_of(stream)));
         let wrote = |pipe: Option<RawFd>| pipe.is_some_and(|pipe| writes.contains(&pipe));
         let ended = pipes.map(|(stream, pipe)| {
             let room = self.channel(stream).is_some_and(|channel| channel.ahead.has_room());
@@ -267,7 +267,7 @@ impl Output {
 
     /// Closes both streams, whatever may still come.
     pub fn close(&mut self, poll: &Poll, buffers: &mut Buffers) {
-        for stream in [Stream::Stdout, Stream::Stderr] {
+        for stream in Stream::BOTH {
             if self.channel(stream).is_some() {
                 self.end(stream, poll, buffers.for_lines());
             }

@@ -17,8 +17,6 @@ use crate::poll::Poll;
 use crate::protocol::Event;
 use crate::shim::Shim;
 
-const BOTH: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
-
 impl Shim {
     /// Passes on what was written to pipes, in the order of the writes. What was read and belongs to no write that is told
     /// (a write of several lines) follows when there are no more.
@@ -67,7 +65,9 @@ impl Shim {
             self.advance_start(number);
         }
         let writers = self.containers.iter().filter(|container| {
-            BOTH.iter().any(|stream| container.output.pipe_of(*stream).is_some_and(|pipe| writes.contains(&pipe)))
+            Stream::BOTH
+                .iter()
+                .any(|stream| container.output.pipe_of(*stream).is_some_and(|pipe| writes.contains(&pipe)))
         });
         for number in writers.map(|container| container.number).collect::<Vec<_>>() {
             self.with_output(number, |output, poll, buffers| output.take(writes, poll, buffers));
@@ -75,13 +75,13 @@ impl Shim {
     }
 
     fn is_behind(&self) -> bool {
-        self.containers.iter().any(|container| BOTH.iter().any(|stream| container.output.is_behind(*stream)))
+        self.containers.iter().any(|container| Stream::BOTH.iter().any(|stream| container.output.is_behind(*stream)))
     }
 
     /// Has these outputs read in turns until they are empty.
     fn read_on(&mut self, which: impl Fn(&Container, Stream) -> bool) {
         for container in &self.containers {
-            for stream in BOTH {
+            for stream in Stream::BOTH {
                 if which(container, stream) && !self.unread.contains(&(container.number, stream)) {
                     self.unread.push_back((container.number, stream));
                 }
@@ -126,7 +126,7 @@ impl Shim {
     /// Reads what a dead container's output still holds.
     pub(crate) fn drain(&mut self, number: u32) {
         self.take_writes();
-        for stream in BOTH {
+        for stream in Stream::BOTH {
             let mut reads = 0;
             while self.read_output(number, stream) == Reading::More && reads < DRAIN_READS_IN_A_ROW {
                 reads += 1;

@@ -77,7 +77,7 @@ impl Fixture {
             }
             self.output.take(&writes, &self.poll, &mut self.buffers);
         }
-        for stream in [Stream::Stdout, Stream::Stderr] {
+        for stream in Stream::BOTH {
             if self.output.is_behind(stream) {
                 while self.output.read(stream, &self.poll, &mut self.buffers) == Reading::More {}
             }
